@@ -1,0 +1,222 @@
+"""What api and engine say to each other over the unix socket: small typed messages, framed by msgpack.
+
+Owns the names and fields of the messages. Knows nothing of HTTP or of how a token is made. A prompt travels as marked
+parts, so that the engine can tell the template's control tokens from text that merely looks like them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgpack
+
+MAX_MESSAGE = 64 << 20
+
+Message = Any
+M = TypeVar("M", bound=type)
+_kinds: dict[str, type] = {}
+
+
+class WireError(ValueError):
+    """The peer sent something that is no message: another version, or not a Cloister service."""
+
+
+def _message(cls: M) -> M:
+    _kinds[cls.__name__] = cls
+    return cls
+
+
+# A part of a prompt: (True, text) is the template's own, whose control tokens count; (False, text) is somebody's text.
+Part = tuple[bool, str]
+
+
+@_message
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. temperature 0 is greedy; top_k 0 and min_p 0 are off; penalties 1.0 and 0.0 are off."""
+
+    temperature: float = 0.6
+    top_p: float = 0.95
+    top_k: int = 50
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int | None = None
+
+
+@_message
+@dataclass(frozen=True)
+class Generate:
+    """api → engine: answer this prompt. `max_tokens` 0 means what the context leaves. `in_thought`: the prompt leaves a thought
+    open; stop strings apply outside of thoughts only."""
+
+    id: str
+    prompt: tuple[Part, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    in_thought: bool = False
+
+
+@_message
+@dataclass(frozen=True)
+class Cancel:
+    """api → engine: nobody waits for this answer any more."""
+
+    id: str
+
+
+@_message
+@dataclass(frozen=True)
+class Count:
+    """api → engine: how many tokens has this prompt?"""
+
+    id: str
+    prompt: tuple[Part, ...]
+
+
+@_message
+@dataclass(frozen=True)
+class Observe:
+    """api → engine: how are you?"""
+
+    id: str
+
+
+@_message
+@dataclass(frozen=True)
+class Hello:
+    """engine → api, first on every connection: the directory of the loaded model and what it allows.
+
+    `context` is tokens per conversation. `think_start` and `think_end` are the thinking tokens' texts when the vocabulary
+    has them as single tokens, else None.
+    """
+
+    model: str
+    context: int
+    cells: int
+    sequences: int
+    threads: int
+    threads_reason: str
+    think_start: str | None
+    think_end: str | None
+    version: str
+
+
+@_message
+@dataclass(frozen=True)
+class Counted:
+    id: str
+    tokens: int
+
+
+@_message
+@dataclass(frozen=True)
+class Observed:
+    """Load now: requests running and waiting, KV cells in use, tokens made a second over the last few seconds, RSS in bytes."""
+
+    id: str
+    running: int
+    waiting: int
+    cells_used: int
+    tokens_per_second: float
+    memory: int
+    prompt_tokens: int
+    generated_tokens: int
+
+
+@_message
+@dataclass(frozen=True)
+class Queued:
+    """engine → api: the request waits; `position` 1 is next."""
+
+    id: str
+    position: int
+
+
+@_message
+@dataclass(frozen=True)
+class Prefill:
+    """engine → api: `done` of `total` prompt tokens are read, `cached` of them were in the KV cache already."""
+
+    id: str
+    done: int
+    total: int
+    cached: int
+
+
+@_message
+@dataclass(frozen=True)
+class Delta:
+    """engine → api: more text, whole characters only. `special`: the text is one token of the vocabulary's added
+    tokens, such as `</think>`; a tag that the model merely spelled out comes with special False."""
+
+    id: str
+    text: str
+    special: bool
+    tokens: int
+
+
+@_message
+@dataclass(frozen=True)
+class Finished:
+    """engine → api: the answer is complete. `reason` is stop or length. Times are seconds; `queue` ends when prefill begins."""
+
+    id: str
+    reason: str
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+    thought_tokens: int
+    queue_seconds: float
+    prefill_seconds: float
+    decode_seconds: float
+
+
+@_message
+@dataclass(frozen=True)
+class Failed:
+    """engine → api: no (more) answer. `code` is context_length_exceeded, overloaded, invalid or internal."""
+
+    id: str
+    code: str
+    message: str
+    prompt_tokens: int = 0
+    limit: int = 0
+
+
+def encode(message: Message) -> bytes:
+    """One message as bytes."""
+    return msgpack.packb([type(message).__name__, _plain(message)], use_bin_type=True)
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    values = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
+    return {k: _plain(v) if dataclasses.is_dataclass(v) else v for k, v in values.items()}
+
+
+class Decoder:
+    """Bytes in, messages out; keeps what is incomplete."""
+
+    def __init__(self) -> None:
+        self._unpacker = msgpack.Unpacker(raw=False, use_list=False, max_buffer_size=MAX_MESSAGE)
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """The messages that `data` completes.
+
+        Raises:
+            WireError: unknown message, unknown field, not msgpack, or longer than MAX_MESSAGE.
+        """
+        try:
+            self._unpacker.feed(data)
+            for name, values in self._unpacker:
+                if "sampling" in values:
+                    values["sampling"] = Sampling(**values["sampling"])
+                yield _kinds[name](**values)
+        except (msgpack.exceptions.UnpackException, msgpack.exceptions.BufferFull, KeyError, TypeError, ValueError) as error:
+            raise WireError(f"not a message of this version: {type(error).__name__}: {error}") from None
