@@ -13,7 +13,7 @@ import time
 class LineFormatter(logging.Formatter):
     """`2026-11-24T06:50:00Z info  engine  loaded model=demo tokens_per_step=256`"""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def __init__(self, service: str) -> None:
         super().__init__(f"%(asctime)s %(level)s {service:6} %(message)s", "%Y-%m-%dT%H:%M:%SZ")

@@ -192,7 +192,7 @@ class Failed:
 
 def encode(message: Message) -> bytes:
     """One message as bytes."""
-    return msgpack.packb([type(message).__name__, _plain(message)], use_bin_type=True)
+    return bytes(msgpack.packb([type(message).__name__, _plain(message)], use_bin_type=True))
 
 
 def _plain(message: Message) -> dict[str, Any]:

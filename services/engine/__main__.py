@@ -1,0 +1,139 @@
+"""`python -m services.engine`: wait for a prepared model, load it, serve it on the unix socket until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+from services.engine.engine import Engine
+from services.engine.server import Server
+from services.engine.worker import Worker
+from services.shared import VERSION, hardware, logs, settings, wire
+from services.shared.settings import Settings, SettingsError
+
+log = logging.getLogger("engine")
+
+
+def main() -> int:
+    """Exit codes: 0 stopped, 1 the model failed, 2 a setting is wrong."""
+    try:
+        config = settings.load(os.environ)
+    except SettingsError as error:
+        print(f"cloister engine: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    logs.start("engine", config.log.level)
+    if len(os.fsencode(config.paths.socket)) > 107:
+        log.error("the socket's path is longer than 107 bytes: %s; set [paths] run to a shorter one", config.paths.socket)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        directory = wait_for_model(config)
+        return asyncio.run(run(config, directory))
+    except KeyboardInterrupt:
+        return 0
+
+
+def wait_for_model(config: Settings) -> Path:
+    """The directory of the model in use, once init has published one."""
+    current, waiting = config.paths.current, False
+    while not (current / "manifest.json").exists():
+        if not waiting:
+            log.info("no model is prepared yet: waiting for init")
+            waiting = True
+        time.sleep(0.5)
+    return current.resolve()
+
+
+async def run(config: Settings, directory: Path) -> int:
+    """Load, listen, and end when told to or when the engine fails."""
+    from services.engine.native import ModelError, NativeModel
+
+    e = config.engine
+    threads = hardware.threads(e.threads)
+    log.info("threads %s", logs.facts(count=threads.count, reason=f'"{threads.reason}"'))
+    began = time.monotonic()
+    try:
+        model = NativeModel(
+            directory / "model.gguf", context=e.context, cells=e.cells, sequences=e.sequences, step=e.batch, threads=threads.count
+        )
+    except ModelError as error:
+        log.error("%s", error)
+        return 1
+    log.info(
+        "loaded %s",
+        logs.facts(
+            model=directory.parent.name,
+            quant=directory.name,
+            context=model.context,
+            cells=model.cells,
+            sequences=e.sequences,
+            memory=f"{memory() / 1e6:.0f}MB",
+            seconds=f"{time.monotonic() - began:.1f}",
+        ),
+    )
+    think = model.think_start is not None and model.think_end is not None
+    hello = wire.Hello(
+        model=str(directory),
+        context=model.context,
+        cells=model.cells,
+        sequences=e.sequences,
+        threads=threads.count,
+        threads_reason=threads.reason,
+        think_start="<think>" if think else None,
+        think_end="</think>" if think else None,
+        version=VERSION,
+    )
+
+    def observe(request: str) -> wire.Observed:
+        return wire.Observed(
+            request,
+            running=len(engine.scheduler.running),
+            waiting=len(engine.scheduler.waiting),
+            cells_used=engine.kv.used,
+            tokens_per_second=round(engine.rate(), 2),
+            memory=memory(),
+            prompt_tokens=engine.prompt_tokens,
+            generated_tokens=engine.generated_tokens,
+        )
+
+    server = Server(config.paths.socket, hello, observe)
+    engine = Engine(model, context=model.context, cells=model.cells, sequences=e.sequences, step=e.batch, queue=e.queue, emit=server.emit)
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    failed: list[bool] = []
+
+    def fail() -> None:
+        failed.append(True)
+        loop.call_soon_threadsafe(ended.set)
+
+    worker = Worker(engine, model, failed=fail)
+    server.worker, server.engine = worker, engine
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    worker.start()
+    serving = asyncio.create_task(server.serve())
+    await asyncio.wait({serving, asyncio.create_task(ended.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        log.error("the socket failed: %s", serving.exception())
+        return 1
+    worker.stop()
+    await asyncio.to_thread(worker.join, 5)
+    await asyncio.sleep(0.05)  # let the last messages out
+    serving.cancel()
+    config.paths.socket.unlink(missing_ok=True)
+    log.info("stopped %s", logs.facts(prompt_tokens=engine.prompt_tokens, generated_tokens=engine.generated_tokens))
+    return 1 if failed else 0
+
+
+def memory() -> int:
+    """Resident set size of this process in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""One request's tokens and where it stands: waiting, reading its prompt, writing its answer, done.
+
+Plain Python: knows nothing of llama_cpp, of slots' contents or of the other sequences.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from services.engine.text import TextStream
+from services.shared.wire import Sampling
+
+
+class Sampler(Protocol):
+    """Chooses the next token of one sequence from the logits that a decode left at an output row."""
+
+    def sample(self, row: int) -> int: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(eq=False)
+class Sequence:
+    """A request on its way.
+
+    tokens: prompt and answer so far. computed: how many of them the KV cache holds, always a prefix. limit: tokens at which the
+    answer must end, prompt included. in_thought: between a thinking token and its end. cached: prompt tokens that were not computed
+    for this request because the KV cache had them.
+    """
+
+    key: object
+    tokens: list[int]
+    limit: int
+    sampling: Sampling
+    sampler: Sampler
+    text: TextStream
+    ignore_eos: bool = False
+    in_thought: bool = False
+    slot: int | None = None
+    computed: int = 0
+    cached: int = 0
+    thought: int = 0
+    prompt_length: int = field(init=False)
+    arrived: float = field(default_factory=time.monotonic)
+    started: float | None = None
+    answering: float | None = None
+
+    def __post_init__(self) -> None:
+        self.prompt_length = len(self.tokens)
+
+    @property
+    def pending(self) -> int:
+        """Tokens that still have to go through the model before the next one can be sampled."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def decoding(self) -> bool:
+        """The prompt is read and one sampled token waits to be computed."""
+        return self.pending == 1 and len(self.tokens) > self.prompt_length
+
+    @property
+    def generated(self) -> int:
+        """Tokens of the answer so far, thoughts included."""
+        return len(self.tokens) - self.prompt_length
