@@ -78,7 +78,7 @@ class Engine:
         self._context = context
         self._emit = emit
         self._sequences: dict[Hashable, Sequence] = {}
-        self._made: deque[tuple[float, int]] = deque()
+        self._made: deque[float] = deque(maxlen=4096)  # when the latest tokens were made
         self._positions: dict[Hashable, int] = {}
 
     def submit(self, key: Hashable, request: wire.Generate) -> None:
@@ -100,6 +100,7 @@ class Engine:
             in_thought=request.in_thought,
         )
         self._sequences[key] = sequence
+        self._emit(key, wire.Accepted(request.id, len(tokens)))
         self.prompt_tokens += len(tokens)
         self.scheduler.add(sequence)
 
@@ -143,10 +144,8 @@ class Engine:
 
     def rate(self) -> float:
         """Tokens a second generated for all, averaged over the last few seconds."""
-        now = time.monotonic()
-        while self._made and self._made[0][0] < now - RATE_WINDOW:
-            self._made.popleft()
-        return sum(count for _, count in self._made) / RATE_WINDOW
+        since = time.monotonic() - RATE_WINDOW
+        return sum(at > since for at in tuple(self._made)) / RATE_WINDOW
 
     def _refusal(self, request: wire.Generate, tokens: list[int]) -> wire.Failed | None:
         rid = request.id
@@ -164,7 +163,7 @@ class Engine:
         """Take a sampled token: end the answer or deliver its text."""
         sequence.answering = sequence.answering or time.monotonic()
         self.generated_tokens += 1
-        self._made.append((time.monotonic(), 1))
+        self._made.append(time.monotonic())
         sequence.tokens.append(token)
         sequence.thought += sequence.in_thought
         rid = request_id(sequence.key)

@@ -159,7 +159,7 @@ class NativeModel:
                 raise ModelError(f"a step of more than {self.step} tokens")
             self._tokens[at:end] = chunk.tokens
             self._positions[at:end] = np.arange(start, start + chunk.count)
-            self._owners[at:end] = chunk.sequence.slot
+            self._owners[at:end] = chunk.slot
             self._outputs[at:end] = 0
             self._outputs[end - 1] = chunk.last
             rows.append(end - 1 if chunk.last else -1)

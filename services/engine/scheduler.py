@@ -25,6 +25,11 @@ class Chunk:
         return self.count == self.sequence.pending
 
     @property
+    def slot(self) -> int:
+        assert self.sequence.slot is not None  # only running sequences are scheduled
+        return self.sequence.slot
+
+    @property
     def tokens(self) -> list[int]:
         start = self.sequence.computed
         return self.sequence.tokens[start : start + self.count]
@@ -73,8 +78,7 @@ class Scheduler:
 
     def computed(self, chunk: Chunk) -> None:
         """A chunk has gone through the model."""
-        assert chunk.sequence.slot is not None
-        self._kv.append(chunk.sequence.slot, chunk.tokens)
+        self._kv.append(chunk.slot, chunk.tokens)
         chunk.sequence.computed += chunk.count
 
     def remove(self, sequence: Sequence) -> None:

@@ -97,8 +97,8 @@ class Server:
                 connection.active.discard(message.id)
                 self.worker.cancel(key)
             case wire.Count():
-                self.worker.call(lambda: self.emit(key, wire.Counted(message.id, self.engine.count(message.prompt))))
+                connection.send(wire.Counted(message.id, self.engine.count(message.prompt)))
             case wire.Observe():
-                self.worker.call(lambda: self.emit(key, self._observe(message.id)))
+                connection.send(self._observe(message.id))
             case _:
                 raise wire.WireError(f"{type(message).__name__} is not for the engine")

@@ -132,6 +132,15 @@ class Observed:
 
 @_message
 @dataclass(frozen=True)
+class Accepted:
+    """engine → api, first for every request that is not refused: its prompt fits."""
+
+    id: str
+    prompt_tokens: int
+
+
+@_message
+@dataclass(frozen=True)
 class Queued:
     """engine → api: the request waits; `position` 1 is next."""
 
@@ -181,7 +190,7 @@ class Finished:
 @_message
 @dataclass(frozen=True)
 class Failed:
-    """engine → api: no (more) answer. `code` is context_length_exceeded, overloaded, invalid or internal."""
+    """engine → api: no (more) answer. `code` is context_length_exceeded, overloaded, invalid, shutdown or internal."""
 
     id: str
     code: str

@@ -1,0 +1,39 @@
+"""`python -m services.api`: serve the API until SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import uvicorn
+
+from services.api.app import create_app
+from services.shared import logs, settings
+from services.shared.settings import SettingsError
+
+
+def main() -> int:
+    """Exit codes: 0 stopped, 1 the address is taken, 2 a setting is wrong."""
+    try:
+        config = settings.load(os.environ)
+    except SettingsError as error:
+        print(f"cloister api: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    log = logs.start("api", config.log.level)
+    options = uvicorn.Config(
+        create_app(config),
+        host=config.api.host,
+        port=config.api.port,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+    log.info("serving %s", logs.facts(address=f"http://{config.api.host}:{config.api.port}"))
+    server = uvicorn.Server(options)
+    server.run()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

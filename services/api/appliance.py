@@ -1,0 +1,151 @@
+"""The appliance as the dialects see it: the engine behind it, the model it serves, and what state it is in."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from services.api.completion import Completion
+from services.api.engine import EngineClient
+from services.api.errors import ApiError, EngineFailed, Unavailable
+from services.api.model import ServedModel
+from services.api.prompt import Prompt
+from services.api.reasoning import ReasoningSplitter
+from services.shared import VERSION, manifest, progress, wire
+from services.shared.settings import Settings
+
+log = logging.getLogger("api")
+ACCEPT_WITHIN = 60.0  # seconds; a step of the engine on a slow CPU may take a few
+
+
+class Appliance:
+    """One engine, one model."""
+
+    def __init__(self, config: Settings) -> None:
+        self._config = config
+        self.engine = EngineClient(config.paths.socket, self._on_hello)
+        self._model: ServedModel | None = None
+        self._broken: str | None = None
+
+    def _on_hello(self, hello: wire.Hello) -> None:
+        self._model, self._broken = None, None
+        try:
+            self._model = ServedModel.load(hello)
+        except (manifest.ManifestError, ApiError) as error:
+            self._broken = str(error)
+            log.error("the loaded model can't be served: %s", error)
+
+    def model(self) -> ServedModel:
+        """The model that answers now.
+
+        Raises:
+            Unavailable: none is ready; the message says what is under way.
+        """
+        if self.engine.hello is None or self._model is None:
+            raise Unavailable(self._reason())
+        return self._model
+
+    def _reason(self) -> str:
+        state, now = self.state(), self.progress()
+        if self._broken:
+            return self._broken
+        if state == "preparing" and now:
+            share = f", {100 * now.done // now.total} %" if now.total else ""
+            return f"the model is being prepared (step {now.step}{share}): try again later, see /v1/status"
+        if state == "failed" and now:
+            return f"the model could not be prepared: {now.error}"
+        return "the model is being loaded: try again in a moment"
+
+    def progress(self) -> progress.Progress | None:
+        """What init did last, or does now."""
+        return progress.read(self._config.paths.progress)
+
+    def state(self) -> str:
+        """preparing, loading, ready or failed."""
+        if self.engine.hello is not None and self._model is not None:
+            return "ready"
+        if self._broken:
+            return "failed"
+        now = self.progress()
+        if now is not None and now.state in ("running", "failed"):
+            return "preparing" if now.state == "running" else "failed"
+        return "loading"
+
+    async def complete(
+        self, prompt: Prompt, *, sampling: wire.Sampling, max_tokens: int, stop: tuple[str, ...], ignore_eos: bool
+    ) -> Completion:
+        """Send a prompt to the engine; returns once it is accepted.
+
+        Raises:
+            ApiError: it was refused, or the engine is not there.
+        """
+        request = wire.Generate(
+            self.engine.new_id(),
+            prompt.parts,
+            sampling,
+            max_tokens=max_tokens or self._config.api.max_tokens,
+            stop=stop,
+            ignore_eos=ignore_eos,
+            in_thought=prompt.in_thought,
+        )
+        model = self.model()
+        answer = self.engine.generate(request)
+        try:
+            if await answer.event(ACCEPT_WITHIN) is None:
+                raise EngineFailed("the engine has not answered for a minute: it is stuck")
+        except BaseException:
+            answer.close()
+            raise
+        return Completion(answer, ReasoningSplitter(in_thought=prompt.in_thought, by_token=model.by_token))
+
+    async def status(self) -> dict[str, Any]:
+        """Everything /v1/status tells."""
+        now = self.progress()
+        hello, model, load = self.engine.hello, self._model, None
+        if hello is not None and model is not None:
+            seen = await self.engine.observe()
+            load = {
+                "threads": hello.threads,
+                "threads_reason": hello.threads_reason,
+                "running": seen.running,
+                "waiting": seen.waiting,
+                "sequences": hello.sequences,
+                "cells_used": seen.cells_used,
+                "cells": hello.cells,
+                "tokens_per_second": seen.tokens_per_second,
+                "memory": seen.memory,
+            }
+        return {
+            "state": self.state(),
+            "notice": now.notice if now else None,
+            "error": self._broken or (now.error if now and self.state() == "failed" else None),
+            "progress": _progress(now) if now else None,
+            "model": _model(model) if model and hello else None,
+            "engine": load,
+            "version": VERSION,
+        }
+
+
+def _progress(now: progress.Progress) -> dict[str, Any]:
+    fields = dict(vars(now))
+    fields["steps"] = list(progress.STEPS)
+    return fields
+
+
+def _model(model: ServedModel) -> dict[str, Any]:
+    card = model.manifest
+    source = {"kind": card.source.kind, "repo": card.source.repo, "revision": card.source.revision, "commit": card.source.commit}
+    return {
+        "name": card.name,
+        "title": card.title,
+        "quant": card.quant,
+        "architecture": card.architecture,
+        "parameters": card.parameters,
+        "context": model.context,
+        "context_trained": card.context_length,
+        "sha256": card.model.sha256,
+        "size": card.model.size,
+        "source": source,
+        "generation": card.generation,
+        "created": card.created,
+    }

@@ -1,0 +1,83 @@
+"""One answer from engine to client, in no dialect yet: thinking and answer apart, progress, and the closing figures."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from services.api.engine import Answer
+from services.api.reasoning import Piece, ReasoningSplitter
+from services.shared import wire
+
+SILENCE = 5.0  # seconds after which a stream says that it is still alive
+
+
+@dataclass(frozen=True)
+class Alive:
+    """Nothing has happened for a while."""
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The answer is complete."""
+
+    reason: str
+    usage: dict[str, Any]
+    timings: dict[str, float]
+
+
+Event = Piece | wire.Queued | wire.Prefill | Alive | Closing
+
+
+class Completion:
+    """The events of one accepted request."""
+
+    def __init__(self, answer: Answer, splitter: ReasoningSplitter) -> None:
+        self._answer = answer
+        self._splitter = splitter
+
+    async def events(self, silence: float = SILENCE) -> AsyncIterator[Event]:
+        """All events until Closing; Alive after each `silence` seconds without one.
+
+        Raises:
+            ApiError: the engine failed or died.
+        """
+        while True:
+            match await self._answer.event(silence):
+                case None:
+                    yield Alive()
+                case wire.Delta(text=text, special=special):
+                    for piece in self._splitter.push(text, special=special):
+                        yield piece
+                case wire.Finished() as finished:
+                    for piece in self._splitter.flush():
+                        yield piece
+                    yield closing(finished)
+                    return
+                case (wire.Queued() | wire.Prefill()) as progress:
+                    yield progress
+
+    def close(self) -> None:
+        """Nobody waits for it any more."""
+        self._answer.close()
+
+
+def closing(f: wire.Finished) -> Closing:
+    """The figures of a finished answer; times in seconds."""
+    usage = {
+        "prompt_tokens": f.prompt_tokens,
+        "completion_tokens": f.generated_tokens,
+        "total_tokens": f.prompt_tokens + f.generated_tokens,
+        "prompt_tokens_details": {"cached_tokens": f.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": f.thought_tokens},
+    }
+    # the first token comes out of the prefill
+    rate = (f.generated_tokens - 1) / f.decode_seconds if f.decode_seconds > 0 else 0.0
+    timings = {
+        "queue_seconds": round(f.queue_seconds, 4),
+        "prefill_seconds": round(f.prefill_seconds, 4),
+        "decode_seconds": round(f.decode_seconds, 4),
+        "tokens_per_second": round(rate, 2),
+    }
+    return Closing(f.reason, usage, timings)

@@ -1,0 +1,144 @@
+"""The API's side of the engine's socket: connects, reconnects for ever, and gives each request its own mailbox.
+
+Knows the wire's messages, nothing of HTTP. When the engine dies, every open request gets an error at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from services.api.errors import ApiError, EngineFailed, Unavailable, from_engine
+from services.shared import logs, wire
+
+log = logging.getLogger("api")
+RECONNECT = 0.25  # seconds between two tries
+ANSWER_WITHIN = 5.0  # seconds for what the engine answers between two steps
+
+
+class Answer:
+    """The events of one request, in order; ends after Finished or an error. Close it in any case: that cancels what still runs."""
+
+    def __init__(self, client: EngineClient, request: str) -> None:
+        self.request = request
+        self._client = client
+        self._mail: asyncio.Queue[wire.Message | ApiError] = asyncio.Queue()
+        self._ended = False
+
+    def put(self, event: wire.Message | ApiError) -> None:
+        self._mail.put_nowait(event)
+
+    async def event(self, within: float | None = None) -> wire.Message | None:
+        """The next event, or None when there was none within so many seconds.
+
+        Raises:
+            ApiError: the engine refused, failed or died.
+        """
+        try:
+            event = await asyncio.wait_for(self._mail.get(), within)
+        except TimeoutError:
+            return None
+        if isinstance(event, wire.Failed):
+            event = from_engine(event.code, event.message)
+        if isinstance(event, ApiError):
+            self._ended = True
+            raise event
+        self._ended = isinstance(event, wire.Finished)
+        return event
+
+    def close(self) -> None:
+        """Nobody waits for this answer any more."""
+        self._client.forget(self, cancel=not self._ended)
+
+
+class EngineClient:
+    """A connection to the engine that is kept up. `hello` is None while there is none; `on_hello` is told of each new engine."""
+
+    def __init__(self, path: Path, on_hello: Callable[[wire.Hello], None]) -> None:
+        self.hello: wire.Hello | None = None
+        self._path = path
+        self._on_hello = on_hello
+        self._writer: asyncio.StreamWriter | None = None
+        self._answers: dict[str, Answer] = {}
+        self._numbers = itertools.count(1)
+
+    async def run(self) -> None:
+        """Keep the connection up until cancelled."""
+        while True:
+            with contextlib.suppress(OSError):
+                await self._converse()
+            await asyncio.sleep(RECONNECT)
+
+    async def _converse(self) -> None:
+        reader, self._writer = await asyncio.open_unix_connection(self._path)
+        decoder, began = wire.Decoder(), time.monotonic()
+        try:
+            while data := await reader.read(1 << 16):
+                for message in decoder.feed(data):
+                    self._take(message)
+        except (wire.WireError, ConnectionError) as error:
+            log.warning("engine connection broke %s", logs.facts(reason=f'"{error}"'))
+        finally:
+            if self.hello:
+                log.warning("engine gone %s", logs.facts(after=f"{time.monotonic() - began:.1f}s", open_requests=len(self._answers)))
+            self.hello = None
+            self._writer.close()
+            self._writer = None
+            for answer in self._answers.values():
+                answer.put(EngineFailed("the engine stopped in the middle of this answer and is being restarted: ask again in a moment"))
+
+    def _take(self, message: wire.Message) -> None:
+        if isinstance(message, wire.Hello):
+            self._on_hello(message)
+            self.hello = message
+            log.info("engine connected %s", logs.facts(model=Path(message.model).parent.name, context=message.context))
+        elif answer := self._answers.get(message.id):
+            answer.put(message)
+
+    def generate(self, request: wire.Generate) -> Answer:
+        """Send a request; the answer's first event is Accepted or an error.
+
+        Raises:
+            Unavailable: there is no engine now.
+        """
+        return self._ask(request)
+
+    async def count(self, prompt: tuple[wire.Part, ...]) -> int:
+        """Tokens of a prompt."""
+        return int((await self._once(wire.Count(self.new_id(), prompt))).tokens)
+
+    async def observe(self) -> wire.Observed:
+        """The engine's load now."""
+        observed: wire.Observed = await self._once(wire.Observe(self.new_id()))
+        return observed
+
+    def new_id(self) -> str:
+        """An id for a request, unique on this connection."""
+        return f"r{next(self._numbers)}"
+
+    async def _once(self, message: wire.Message) -> wire.Message:
+        answer = self._ask(message)
+        try:
+            event = await answer.event(ANSWER_WITHIN)
+        finally:
+            self.forget(answer, cancel=False)
+        if event is None:
+            raise Unavailable("the engine does not answer: it is busy or stuck; try again in a moment")
+        return event
+
+    def _ask(self, message: wire.Message) -> Answer:
+        if self.hello is None or self._writer is None:
+            raise Unavailable("the model is not ready yet: see /v1/status for what is under way")
+        answer = self._answers[message.id] = Answer(self, message.id)
+        self._writer.write(wire.encode(message))
+        return answer
+
+    def forget(self, answer: Answer, *, cancel: bool) -> None:
+        """Drop a request's mailbox; with `cancel`, tell the engine to stop working on it."""
+        if self._answers.pop(answer.request, None) and cancel and self._writer is not None:
+            self._writer.write(wire.encode(wire.Cancel(answer.request)))

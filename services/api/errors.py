@@ -1,0 +1,80 @@
+"""Every error a client can get, with its HTTP status and OpenAI's type and code.
+
+ApiError
+├── InvalidRequest        400  a field is wrong, or known but not supported
+│   └── ContextExceeded   400  the prompt does not fit
+├── NotFound              404  no such model or path
+├── TooLarge              413  the body is longer than allowed
+├── Overloaded            429  the waiting line is full
+├── Unavailable           503  preparing, loading, restarting: worth another try
+└── EngineFailed          500  the engine gave up on this request
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ApiError(Exception):
+    """An error with the shape `{"error": {"message", "type", "param", "code"}}`."""
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+    retry_after: int | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message, self.param = message, param
+        self.code = code or self.code
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object that a client gets."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    def headers(self) -> dict[str, str]:
+        """Extra response headers: Retry-After in seconds where another try makes sense."""
+        return {"Retry-After": str(self.retry_after)} if self.retry_after else {}
+
+
+class InvalidRequest(ApiError):
+    status, type = 400, "invalid_request_error"
+
+
+class ContextExceeded(InvalidRequest):
+    code = "context_length_exceeded"
+
+
+class NotFound(ApiError):
+    status, type, code = 404, "invalid_request_error", "not_found"
+
+
+class TooLarge(ApiError):
+    status, type, code = 413, "invalid_request_error", "request_too_large"
+
+
+class Overloaded(ApiError):
+    status, type, code, retry_after = 429, "rate_limit_error", "overloaded", 5
+
+
+class Unavailable(ApiError):
+    status, type, code, retry_after = 503, "server_error", "unavailable", 2
+
+
+class EngineFailed(ApiError):
+    code = "engine_failed"
+
+
+def from_engine(code: str, message: str) -> ApiError:
+    """The client's error for a `Failed` of the engine."""
+    match code:
+        case "context_length_exceeded":
+            return ContextExceeded(message, param="messages")
+        case "overloaded":
+            return Overloaded(message)
+        case "invalid":
+            return InvalidRequest(message)
+        case "shutdown":
+            return Unavailable(message)
+        case _:
+            return EngineFailed(message)

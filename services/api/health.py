@@ -1,0 +1,31 @@
+"""/livez, /readyz and /v1/status: is the process alive, can it answer, and what is it doing."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from services.api.appliance import Appliance
+
+router = APIRouter()
+
+
+@router.get("/livez")
+async def livez() -> JSONResponse:
+    """200 as long as this process serves."""
+    return JSONResponse({"status": "alive"})
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> JSONResponse:
+    """200 when a model is loaded and answers; 503 with the reason before."""
+    home: Appliance = request.app.state.appliance
+    home.model()
+    return JSONResponse({"status": "ready"})
+
+
+@router.get("/v1/status")
+async def status(request: Request) -> JSONResponse:
+    """State, set-up progress, model with provenance, and load."""
+    home: Appliance = request.app.state.appliance
+    return JSONResponse(await home.status())

@@ -1,0 +1,65 @@
+"""The model that the engine has loaded, as the API needs it: its manifest, its compiled template, its names and defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.api.errors import NotFound
+from services.api.prompt import ChatTemplate, TemplateError
+from services.shared import manifest, wire
+from services.shared.manifest import Manifest
+
+TOP_K = 50  # what transformers samples from where generation_config.json names no top_k
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One loaded model. `context` is tokens per conversation; `by_token`: the thinking tags are tokens of the vocabulary."""
+
+    manifest: Manifest
+    template: ChatTemplate | None
+    context: int
+    by_token: bool
+
+    @classmethod
+    def load(cls, hello: wire.Hello) -> ServedModel:
+        """Read the manifest of the directory that the engine named.
+
+        Raises:
+            ManifestError, TemplateError: the volume holds a model that this version can't serve.
+        """
+        card = manifest.read(Path(hello.model))
+        template = None
+        if card.chat_template:
+            template = ChatTemplate(card.chat_template, bos_token=card.bos_token, eos_token=card.eos_token)
+        return cls(card, template, hello.context, hello.think_end is not None)
+
+    def accept(self, name: str | None) -> None:
+        """Check the model that a request names; none, `default`, the name, the title and the repository are all the loaded one.
+
+        Raises:
+            NotFound: another model.
+        """
+        known = {self.manifest.name, self.manifest.title, self.manifest.source.repo, "default"}
+        if name and name not in known:
+            text = f"the model {name!r} is not here; this appliance serves {self.manifest.name!r} (or 'default')"
+            raise NotFound(text, param="model", code="model_not_found")
+
+    def chat_template(self) -> ChatTemplate:
+        """The template.
+
+        Raises:
+            TemplateError: the model has none: a base model that can't chat.
+        """
+        if self.template is None:
+            raise TemplateError(f"the model {self.manifest.name!r} has no chat template: it is a base model that can't chat")
+        return self.template
+
+    def sampling(self, asked: dict[str, float | int | None]) -> wire.Sampling:
+        """The authors' defaults overlaid with what the request names."""
+        authors = {"temperature": 1.0, "top_p": 1.0, "top_k": TOP_K, **self.manifest.generation}
+        authors["repeat_penalty"] = authors.pop("repetition_penalty", 1.0)
+        chosen = authors | {key: value for key, value in asked.items() if value is not None}
+        known = {key: chosen[key] for key in wire.Sampling.__dataclass_fields__ if key in chosen}
+        return wire.Sampling(**{**known, "top_k": max(0, int(known["top_k"]))})  # type: ignore[arg-type]

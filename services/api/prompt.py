@@ -1,0 +1,134 @@
+"""The model's own chat template, rendered to marked parts: what the template wrote and what people wrote stay apart.
+
+Each message's content is replaced by an unguessable marker, the template is rendered in Jinja's sandbox, and the result is split at the
+markers. Whether that equals the plain rendering is checked every time. Knows nothing of tokens or HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import jinja2
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from services.api import reasoning
+from services.api.errors import ApiError, InvalidRequest
+from services.shared.wire import Part
+
+MAX_RENDERED = 16 << 20  # characters; a template that writes more is broken or hostile
+
+
+class TemplateError(ApiError):
+    """The model's chat template can't be used: the model's fault, not the client's."""
+
+    code = "template_error"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn: role is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the engine gets. `in_thought`: the template has opened a thought that the model must close."""
+
+    parts: tuple[Part, ...]
+    in_thought: bool
+
+
+class ChatTemplate:
+    """A compiled chat template.
+
+    Raises:
+        TemplateError: its source is not valid Jinja.
+    """
+
+    def __init__(self, source: str, *, bos_token: str | None, eos_token: str | None) -> None:
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
+        self._tokens = {"bos_token": bos_token or "", "eos_token": eos_token or ""}
+        try:
+            self._template = environment.from_string(source)
+        except jinja2.TemplateError as error:
+            raise TemplateError(f"the model's chat template is not valid: {error}") from None
+
+    def render(self, messages: Sequence[Message]) -> Prompt:
+        """The prompt for the next answer to a conversation.
+
+        Raises:
+            InvalidRequest: the template refuses this order of roles.
+            TemplateError: it fails or changes the texts.
+        """
+        plain = [Message(m.role, reasoning.strip_thought(m.content) if m.role == "assistant" else m.content) for m in messages]
+        wanted = self._run(plain)
+        # most templates take contents as they are, some trim them
+        for variant in (plain, [Message(m.role, m.content.strip()) for m in plain]):
+            parts = self._parts(variant)
+            if "".join(text for _, text in parts) == wanted:
+                return Prompt(parts, _opens_thought(parts))
+        raise TemplateError("the model's chat template changes the texts in a way that can't be kept apart from its own")
+
+    def _parts(self, messages: Sequence[Message]) -> tuple[Part, ...]:
+        markers = [f"m{secrets.token_hex(16)}m" for _ in messages]
+        text = self._run([Message(m.role, marker) for m, marker in zip(messages, markers, strict=True)])
+        for number, (marker, message) in enumerate(zip(markers, messages, strict=True)):
+            if message.content and marker not in text:
+                raise InvalidRequest(
+                    f"the model's chat template drops message {number} (role {message.role}): merge it with another or leave it out",
+                    param=f"messages.{number}",
+                )
+        contents = dict(zip(markers, (m.content for m in messages), strict=True))
+        parts: list[Part] = []
+        while text:
+            at, marker = min(((at, m) for m in markers if (at := text.find(m)) >= 0), default=(len(text), ""))
+            parts += [(True, text[:at]), (False, contents.get(marker, ""))]
+            text = text[at + len(marker) :]
+        return tuple(part for part in parts if part[1])
+
+    def _run(self, messages: Sequence[Message]) -> str:
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        size, chunks = 0, []
+        try:
+            for chunk in self._template.generate(messages=turns, add_generation_prompt=True, **self._tokens):
+                size += len(chunk)
+                if size > MAX_RENDERED:
+                    raise TemplateError(f"the model's chat template writes more than {MAX_RENDERED} characters")
+                chunks.append(chunk)
+        except _Refused as error:
+            raise InvalidRequest(f"the model's chat template refuses these messages: {error}", param="messages") from None
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+            raise TemplateError(f"the model's chat template failed: {type(error).__name__}: {error}") from None
+        return "".join(chunks)
+
+
+class _Refused(Exception):
+    """The template called raise_exception."""
+
+
+def _raise(message: str) -> None:
+    raise _Refused(message)
+
+
+def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
+    """Like transformers' filter: no HTML escapes, which would change the prompt."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _opens_thought(parts: Sequence[Part]) -> bool:
+    """Does the template's last word open a thought and leave it open?"""
+    if not parts or not parts[-1][0]:
+        return False
+    tail = parts[-1][1]
+    return tail.rfind(reasoning.START) > tail.rfind(reasoning.END)
