@@ -71,8 +71,8 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         return _response(NotFound(f"there is no {request.url.path} here"))
-    wrong = ApiError(f"{request.method} {request.url.path}: {error.detail}", code="http_error")
-    return JSONResponse(wrong.body() | {}, status_code=error.status_code, headers=error.headers)
+    wrong = InvalidRequest(f"{request.method} {request.url.path}: {error.detail}", code="http_error")
+    return JSONResponse(wrong.body(), status_code=error.status_code, headers=error.headers)
 
 
 async def _unexpected(_: Request, error: Exception) -> JSONResponse:

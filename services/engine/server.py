@@ -79,6 +79,8 @@ class Server:
                     self._take(connection, message)
         except (wire.WireError, ConnectionError) as error:
             log.warning("connection closed %s", logs.facts(connection=connection.number, reason=error))
+        except asyncio.CancelledError:
+            pass  # the engine is going down, and this task with it
         finally:
             del self._connections[connection.number]
             for request in connection.active:
