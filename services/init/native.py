@@ -1,0 +1,55 @@
+"""The native library as quantize and check need it: its backends loaded, its log lines heard, its last error kept.
+
+Owns the log callback (the library writes to it from its own threads; the reference must outlive the library's use of it).
+Importing this module loads llama.cpp, so import it only where it is needed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+
+library: Any = llama_cpp.llama_cpp  # the low-level API: C functions, untyped
+
+ERROR, CONTINUED = 3, 5  # enum ggml_log_level
+
+_listener: Callable[[str], None] | None = None
+_errors: list[str] = []
+_last_level = 0
+
+
+def _hear(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
+    global _last_level
+    _last_level = _last_level if level == CONTINUED else level
+    line = text.decode("utf-8", "replace")
+    if _last_level == ERROR and line.strip():
+        _errors[:] = [*_errors[-9:], line.strip()]
+    if _listener:
+        _listener(line)
+
+
+_on_log = library.llama_log_callback(_hear)
+
+
+def start(listener: Callable[[str], None] | None = None) -> None:
+    """Load the compute backends once and send every piece of log text to `listener` (pieces may be parts of a line).
+
+    A build with one CPU backend a file (GGML_BACKEND_DL) has them in site-packages/bin and loads none by itself.
+    """
+    global _listener
+    _listener = listener
+    _errors.clear()
+    library.llama_log_set(_on_log, ctypes.c_void_p(0))
+    variants = Path(llama_cpp.__file__).parents[1] / "bin"
+    if any(variants.glob("libggml-cpu-*.so")):
+        library._lib.ggml_backend_load_all_from_path(str(variants).encode())
+    library.llama_backend_init()
+
+
+def last_error(otherwise: str) -> str:
+    """The library's own last error line, or `otherwise` when it said nothing."""
+    return _errors[-1] if _errors else otherwise
