@@ -1,0 +1,104 @@
+"""Steps convert, quantize and check, run on what was fetched, each with its progress and each skipped when done before.
+
+Owns which of them a source needs: a checkpoint all, the demo also its expansion, a ready GGUF perhaps none. How a tensor is
+converted or quantized is for convert.py and quantize.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from services.init import check, convert, quantize
+from services.init.check import Facts
+from services.init.plan import Plan
+from services.init.publish import MODEL
+from services.init.reporter import Reporter
+from services.init.work import Work
+from services.shared import files, hardware
+
+CHECKPOINT = "checkpoint.gguf"
+
+
+class Steps:
+    """One source on its way to one model. `quant` is the wanted one, `threads` as in the settings."""
+
+    def __init__(self, plan: Plan, work: Work, quant: str, threads: int, report: Reporter) -> None:
+        self._plan, self._work, self._quant, self._report = plan, work, quant, report
+        self._threads = hardware.threads(threads).count
+        self.folder = plan.root
+
+    def convert(self) -> Path:
+        """The model as a GGUF: unquantized, unless it came quantized or is wanted so."""
+        source, work = self._plan.source, self._work
+        if ready := self._plan.ready_gguf:
+            quantized = quantize.gguf_quant(ready) not in quantize.UNQUANTIZED
+            return work.file(MODEL, functools.partial(self._take, ready)) if quantized else ready
+        if source.kind == "demo":
+            from services.init.demo.expand import expand
+
+            self.folder = work.folder("checkpoint", expand)
+        name = source.repo or (None if source.location else source.title)
+        direct = self._quant in quantize.UNQUANTIZED
+
+        def make(part: Path) -> None:
+            with self._report.step("convert", 1, "tensors") as step:
+                dtype: convert.Dtype = "auto"
+                if direct:
+                    dtype = "f16" if self._quant == "f16" else "bf16"
+                convert.convert(self.folder, part, dtype, step.at, name=name)
+
+        return work.file(MODEL if direct else CHECKPOINT, make)
+
+    def quantize(self, source: Path) -> Path:
+        """The model in the wanted quant."""
+        if source.name == MODEL and source.parent == self._work.directory:
+            return source
+
+        def make(part: Path) -> None:
+            with self._report.step("quantize", 1, "tensors") as step:
+                _interruptible(lambda: quantize.quantize(source, part, self._quant, self._threads, step.at))
+
+        return self._work.file(MODEL, make)
+
+    def check(self, model: Path) -> Facts:
+        """What the finished file says of itself, once it works."""
+        with self._report.step("check", 1, "model") as step:
+            facts = check.check(model, self._threads)
+            step.at(1, 1)
+        return facts
+
+    def _take(self, ready: Path, part: Path) -> None:
+        """A GGUF that is used as it is: the volume's own file gets a second name, a person's file is copied."""
+        if self._plan.source.kind == "hub":
+            os.link(ready, part)
+            return
+        with (
+            self._report.step("convert", ready.stat().st_size, detail="copying") as step,
+            ready.open("rb") as read,
+            part.open("wb") as write,
+        ):
+            while chunk := read.read(files.CHUNK):
+                write.write(chunk)
+                step.advance(len(chunk))
+
+
+def _interruptible(act: Callable[[], None]) -> None:
+    """Run native code on another thread: the main thread stays free for signals, whose handlers can't run in the middle of it."""
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            act()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+    if failure:
+        raise failure[0]
