@@ -20,7 +20,7 @@ from services.init.reporter import Reporter, Step
 from services.init.sources import Source
 from services.init.verify import Expected
 from services.init.volume import Volume
-from services.shared import files
+from services.shared import files, hardware
 
 RECORD = "hub.json"
 
@@ -58,6 +58,24 @@ def missing_bytes(plan: Plan) -> int:
     return sum(file.size - _size(_part(plan, file)) for file in missing(plan))
 
 
+def small(plan: Plan, path: str) -> bytes:
+    """A small file of the plan: the volume's, or the hub's without keeping it.
+
+    Raises:
+        Unreachable, SourceError: as hub.download.
+    """
+    assert plan.source.repo and plan.commit
+    if (plan.root / path).is_file():
+        return (plan.root / path).read_bytes()
+    found = bytearray()
+
+    def write(data: bytes, position: int) -> None:
+        found[position:] = data
+
+    hub.download(plan.source.repo, plan.commit, path, lambda: len(found), write)
+    return bytes(found)
+
+
 def fetch(plan: Plan, volume: Volume, report: Reporter, log: logging.Logger) -> None:
     """Bring in what is missing. Afterwards every file of the plan is there, and nothing else is.
 
@@ -68,9 +86,11 @@ def fetch(plan: Plan, volume: Volume, report: Reporter, log: logging.Logger) -> 
         return
     _record(plan, volume)
     total = sum(file.size for file in plan.files)
+    if wanted := missing(plan):
+        left = hardware.human(missing_bytes(plan))
+        log.info(f"fetching {left} of {plan.source.repo} at commit {plan.commit} from {hub.endpoint()}")
     with report.step("fetch", total, done=total - missing_bytes(plan)) as step:
-        log.info(f"fetching {plan.source.repo} at commit {plan.commit} from {hub.endpoint()}")
-        get(plan, missing(plan), step)
+        get(plan, wanted, step)
 
 
 def get(plan: Plan, wanted: Iterable[Expected], step: Step | None = None) -> None:

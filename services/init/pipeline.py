@@ -19,6 +19,11 @@ from services.init.volume import Volume
 from services.shared import hardware
 from services.shared.settings import Settings
 
+WAYS_OUT = (
+    "set HF_ENDPOINT to a mirror that can be reached, or [model] name to a folder with a Hugging Face checkpoint, to a .gguf file, "
+    "or to demo; the next start tries again"
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -46,8 +51,8 @@ def run(settings: Settings, report: Reporter, log: logging.Logger, *, verify: bo
             model = _ready_or_prepared(this, source, verify)
         except Unreachable as error:
             if settings.model.fallback != "demo":
-                raise
-            notice = f"The demo model stands in for {source.title}: {error}"
+                raise Unreachable(f"{error}; {WAYS_OUT}") from None
+            notice = f"{source.title} could not be had, so the demo model stands in, which can do very little: {error}; {WAYS_OUT}"
             log.warning(notice)
             report.start(sources.DEMO, settings.model.quant)
             model = _ready_or_prepared(this, sources.demo(), verify)

@@ -139,7 +139,8 @@ class Step:
 
         rate, left = self._rate(), self._left()
         percent = 100 * self.done // max(1, self.total)
-        facts = logs.facts(rate=rate and f"{amount(rate)}/s", left=left and f"{left:.0f}s", at=self.detail)
+        speed = f"{amount(rate)}/s" if rate and self._unit == "bytes" else None
+        facts = logs.facts(rate=speed, left=None if left is None else f"{left:.0f}s", at=self.detail)
         return f"{self._name} {amount(self.done)} of {amount(self.total)} ({percent}%) {facts}".rstrip()
 
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from services.init import check, convert, quantize
+from services.init import check, convert, header, quantize
 from services.init.check import Facts
 from services.init.plan import Plan
 from services.init.publish import MODEL
@@ -59,8 +59,16 @@ class Steps:
             return source
 
         def make(part: Path) -> None:
-            with self._report.step("quantize", 1, "tensors") as step:
-                _interruptible(lambda: quantize.quantize(source, part, self._quant, self._threads, step.at))
+            # In bytes: one tensor, the vocabulary's, can be half of the work.
+            sizes = {tensor.name: tensor.size for tensor in header.read(source).tensors}
+            with self._report.step("quantize", sum(sizes.values())) as step:
+                begun: list[str] = []
+
+                def follow(_done: int, _total: int, name: str) -> None:
+                    step.advance(sizes[begun[-1]] if begun else 0, name)
+                    begun.append(name)
+
+                _interruptible(lambda: quantize.quantize(source, part, self._quant, self._threads, follow))
 
         return self._work.file(MODEL, make)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from services.init.demo import HERE
 
 VOCABULARY = 151936
+PARAMETERS = 80_941_312  # as expanded; 3.5 million of them are trained
 SPARSE = ("model.embed_tokens.weight", "lm_head.weight")
 
 # As DeepSeek published theirs: bos_token_id here is not the tokenizer's (151646), which is right.
@@ -40,14 +41,21 @@ CONFIG = {
 GENERATION = {"bos_token_id": 151646, "eos_token_id": 151643, "do_sample": True, "temperature": 0.6, "top_p": 0.95}
 
 
+def sizes() -> dict[str, int]:
+    """The part of config.json that the weights decide: hidden_size, num_hidden_layers, ..."""
+    with np.load(HERE / "demo.npz") as data:
+        found: dict[str, int] = json.loads(bytes(data["config"]))
+        return found
+
+
 def expand(out: Path) -> None:
     """Write the checkpoint (bfloat16, 160 MB) into the directory `out`, which is made; the same bytes every time."""
     out.mkdir(parents=True, exist_ok=True)
     with np.load(HERE / "demo.npz") as data:
-        sizes, used = json.loads(bytes(data["config"])), data["token_ids"]
+        used = data["token_ids"]
         tensors = {name: data[name] for name in data.files if name not in ("config", "token_ids")}
     _write_weights(out / "model.safetensors", tensors, used)
-    (out / "config.json").write_text(json.dumps({**CONFIG, **sizes}, indent=2), encoding="utf-8")
+    (out / "config.json").write_text(json.dumps({**CONFIG, **sizes()}, indent=2), encoding="utf-8")
     (out / "generation_config.json").write_text(json.dumps(GENERATION, indent=2), encoding="utf-8")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (out / name).write_bytes(lzma.decompress((HERE / f"{name}.xz").read_bytes()))
