@@ -1,0 +1,109 @@
+// What Gradio leaves to be done in the browser: light and dark from the first paint on, the page's language, keys,
+// questions shown as they were typed, and the names of buttons in the visitor's language. Fetches nothing, keeps no text.
+"use strict";
+
+(() => {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const remembered = () => { try { return localStorage.getItem("cloister-theme"); } catch { return null; } };
+  const remember = (theme) => { try { localStorage.setItem("cloister-theme", theme); } catch { /* private mode */ } };
+
+  // Light and dark: Gradio takes its own from <body class="dark">, and sets that class when it starts or the system changes.
+  const wanted = () => remembered() ?? (dark.matches ? "dark" : "light");
+  function paint() {
+    const isDark = wanted() === "dark";
+    document.documentElement.classList.toggle("dark", isDark);
+    if (document.body && document.body.classList.contains("dark") !== isDark) document.body.classList.toggle("dark", isDark);
+  }
+  paint();
+  dark.addEventListener("change", paint);
+  document.addEventListener("DOMContentLoaded", () => {
+    paint();
+    new MutationObserver(paint).observe(document.body, { attributeFilter: ["class"] });
+  });
+
+  let words = {};
+  function say(element, text) {
+    if (text && element && element.getAttribute("aria-label") !== text) {
+      element.setAttribute("aria-label", text);
+      element.title = text;
+    }
+  }
+
+  // Icons of Gradio's, told by what they draw, since their names follow the browser and not the page.
+  function name(chat) {
+    for (const panel of chat.querySelectorAll(".message-buttons")) {
+      const buttons = [...panel.querySelectorAll("button")];
+      const editing = panel.previousElementSibling?.querySelector("textarea");
+      if (editing) {
+        say(buttons[0], words.submit);
+        say(buttons[1], words.cancel);
+        say(editing, words.edit);
+      } else {
+        say(buttons[0], words.copy);
+        say(buttons[1], panel.classList.contains("message-buttons-right") ? words.edit : words.regenerate);
+      }
+    }
+    say(chat.querySelector(".scroll-down-button-container button"), words.to_the_end);
+    const log = chat.querySelector("[role=log]");
+    if (log && words.conversation) log.setAttribute("aria-label", words.conversation);
+  }
+
+  // Gradio renders a question as Markdown, so that `#include <vector>` would lose half of itself. Its own words stand in
+  // the label that Gradio gives the message.
+  function asTyped(chat) {
+    for (const message of chat.querySelectorAll("[data-testid=user]")) {
+      const text = message.getAttribute("aria-label").replace(/^user's message: /, "");
+      let typed = message.querySelector(":scope > .typed");
+      if (!typed) {
+        typed = document.createElement("div");
+        typed.className = "typed";
+        message.append(typed);
+      }
+      if (typed.textContent !== text) typed.textContent = text;
+    }
+  }
+
+  function refresh() {
+    const title = document.querySelector("#title [data-words]");
+    if (title?.dataset.language) {
+      document.documentElement.lang = title.dataset.language;
+      words = JSON.parse(title.dataset.words);
+      say(document.getElementById("switch"), words.language);
+      document.querySelector("#question textarea")?.setAttribute("aria-label", words.placeholder);
+    }
+    const chat = document.getElementById("chat");
+    if (chat) {
+      asTyped(chat);
+      name(chat);
+    }
+  }
+  let due = false;
+  document.addEventListener("DOMContentLoaded", () => {
+    new MutationObserver(() => {
+      if (due) return;
+      due = true;
+      requestAnimationFrame(() => { due = false; refresh(); });
+    }).observe(document.body, { childList: true, subtree: true, attributeFilter: ["aria-label", "data-words"] });
+  });
+
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.("#theme")) {
+      remember(wanted() === "dark" ? "light" : "dark");
+      paint();
+    }
+  });
+
+  // Esc leaves an edit, or stops an answer. Enter sends an edit; an input method's own Enter is not ours.
+  document.addEventListener("keydown", (event) => {
+    if (event.isComposing || event.keyCode === 229) return;
+    const edit = event.target.closest?.(".edit-textarea");
+    const buttons = edit?.closest(".message-row")?.nextElementSibling?.querySelectorAll("button");
+    if (event.key === "Escape") {
+      const way = buttons ? buttons[1] : document.getElementById("stop");
+      way?.click();
+    } else if (event.key === "Enter" && !event.shiftKey && buttons) {
+      event.preventDefault();
+      buttons[0].click();
+    }
+  }, true);
+})();

@@ -1,0 +1,105 @@
+"""A conversation as the messages of Gradio's Chatbot, in the visitor's language.
+
+Owns what stands in the fold's title, the notes under an answer that ended otherwise than well, and making a bare
+`\\boxed{}` visible. Knows nothing of events or of the API.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+from services.ui.conversation import Conversation, Turn
+from services.ui.texts import Words, spoken
+
+AGAIN = "again"
+
+DELIMITERS: list[dict[str, str | bool]] = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]
+
+# Code and mathematics are left as they are (also while their end has not come yet); what remains is a bare box.
+_BOXED = re.compile(
+    r"(?P<kept>```.*?(?:```|\Z)|`[^`\n]*`|\$\$.*?(?:\$\$|\Z)|\\\[.*?(?:\\\]|\Z)|\\\(.*?(?:\\\)|\Z))"
+    r"|(?P<box>\\boxed\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})",
+    re.DOTALL,
+)
+
+Message = dict[str, Any]
+
+
+def messages(conversation: Conversation, words: Words) -> list[Message]:
+    """The messages, oldest first; a turn is its question, then its fold, answer and note as far as there are any."""
+    found: list[Message] = []
+    for turn in conversation.turns:
+        found.append(_message("user", turn.question))
+        if title := _title(turn, words):
+            fold = _message("assistant", turn.thought)
+            fold["metadata"] = {"title": title}
+            # Open while it thinks, and where thinking is all there is; folded once the answer has begun.
+            if turn.answer or turn.stage == "done":
+                fold["metadata"]["status"] = "done"
+            elif turn.under_way:
+                fold["metadata"]["status"] = "pending"
+            found.append(fold)
+        if turn.answer:
+            found.append(_message("assistant", with_visible_boxes(turn.answer)))
+        if note := _note(turn, words):
+            found.append(_message("assistant", note))
+    if conversation.turns and conversation.turns[-1].stage in ("failed", "lost"):
+        found[-1]["options"] = [{"value": AGAIN, "label": words.again}]
+    return found
+
+
+def turn_at(conversation: Conversation, words: Words, index: int) -> int:
+    """The turn whose question is the message at `index`."""
+    questions = [message["role"] for message in messages(conversation, words)[: index + 1]]
+    return questions.count("user") - 1
+
+
+def with_visible_boxes(text: str) -> str:
+    """The text with every `\\boxed{}` that stands outside of mathematics put inside, so that it is rendered."""
+    return _BOXED.sub(lambda match: f"\\({match['box']}\\)" if match["box"] else match["kept"], text)
+
+
+def _message(role: str, text: str) -> Message:
+    # As a typed part: a plain string would go through inspect.cleandoc, which moves indented lines.
+    return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
+def _title(turn: Turn, words: Words) -> str:
+    match turn.stage:
+        case "waiting":
+            return f"{words.waiting} · {spoken(words, turn.seconds)}"
+        case "queued":
+            return words.queued_next if turn.number <= 1 else words.queued.format(before=turn.number - 1)
+        case "reading":
+            return words.reading_percent.format(percent=turn.number) if turn.number else words.reading
+        case "thinking":
+            return f"{words.thinking} · {spoken(words, turn.seconds)}"
+        case _:
+            return words.thought.format(time=spoken(words, turn.seconds)) if turn.thought else ""
+
+
+def _note(turn: Turn, words: Words) -> str:
+    match turn.stage:
+        case "stopped":
+            return _aside(words.stopped if turn.answer or turn.thought else words.stopped_before)
+        case "cut":
+            return _aside(words.cut)
+        case "lost":
+            return _aside(words.lost, kind="trouble")
+        case "failed":
+            trouble = words.troubles.get(turn.error, words.troubles[""])
+            detail = " ".join(turn.detail.split())
+            small = f"<small>{html.escape(words.detail.format(detail=detail))}</small>" if detail else ""
+            return _aside(f"{trouble.what} {trouble.todo}", small, kind="trouble")
+        case _:
+            return ""
+
+
+def _aside(text: str, small: str = "", kind: str = "plain") -> str:
+    return f'<div class="note {kind}"><span>{html.escape(text)}</span>{small}</div>'

@@ -1,0 +1,167 @@
+"""A small API that says what a test tells it to, over real HTTP: for what a real model does rarely or too fast to see."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+MODEL = {
+    "name": "demo",
+    "title": "Cloister Demo",
+    "quant": "q4_k_m",
+    "architecture": "qwen2",
+    "parameters": 3_500_000,
+    "context": 8192,
+    "source": {"kind": "demo", "repo": None, "revision": None, "commit": None},
+    "sha256": "0" * 64,
+    "size": 61_000_000,
+}
+READY: dict[str, Any] = {"state": "ready", "progress": None, "model": MODEL, "notice": None, "engine": None, "version": "0.1.0"}
+LOADING: dict[str, Any] = {**READY, "state": "loading", "model": None}
+
+Step = bytes | Callable[["FakeApi"], None]
+
+
+def preparing(step: str, done: int = 0, total: int = 0, **more: Any) -> dict[str, Any]:
+    """A status in the middle of init's work."""
+    progress = {"state": "running", "model": "deepseek-r1-distill-qwen-1.5b", "quant": "q4_k_m", "step": step, "done": done, "total": total}
+    return {**LOADING, "state": "preparing", "progress": {**progress, "unit": "bytes", "updated": 0.0, **more}}
+
+
+def failed(error: str) -> dict[str, Any]:
+    """A status after init gave up."""
+    return {**preparing("fetch", state="failed", error=error), "state": "failed"}
+
+
+def event(data: dict[str, Any]) -> bytes:
+    """One server-sent event."""
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+def delta(**fields: str) -> bytes:
+    return event({"choices": [{"index": 0, "delta": fields, "finish_reason": None}]})
+
+
+def thought(*texts: str) -> list[Step]:
+    return [delta(reasoning_content=text) for text in texts]
+
+
+def answer(*texts: str) -> list[Step]:
+    return [delta(content=text) for text in texts]
+
+
+def queued(position: int) -> Step:
+    return event({"choices": [], "progress": {"state": "queued", "position": position}})
+
+
+def reading(done: int, total: int) -> Step:
+    return event({"choices": [], "progress": {"state": "prefill", "done": done, "total": total, "cached": 0}})
+
+
+def end(reason: str = "stop", speed: float = 21.5) -> list[Step]:
+    usage = {"prompt_tokens": 20, "completion_tokens": 40, "total_tokens": 60}
+    return [
+        event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}),
+        event({"choices": [], "usage": usage, "timings": {"tokens_per_second": speed}}),
+        b"data: [DONE]\n\n",
+    ]
+
+
+def error(code: str, message: str) -> Step:
+    """An error in the middle of an answer."""
+    return event({"error": {"message": message, "type": "server_error", "param": None, "code": code}})
+
+
+def refuse(status: int, code: str, message: str, retry_after: int | None = None) -> Step:
+    """No answer at all; only as the first step."""
+    head = f"HTTP/1.1 {status} no\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    if retry_after:
+        head += f"Retry-After: {retry_after}\r\n"
+    body = json.dumps({"error": {"message": message, "type": "x", "param": None, "code": code}}).encode()
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def wait(gate: str) -> Step:
+    """Go on once the test opens the gate."""
+    return lambda api: api.gate(gate).wait(60) and None  # type: ignore[func-returns-value]
+
+
+def pause(seconds: float) -> Step:
+    return lambda _: time.sleep(seconds)
+
+
+THINKS: list[Step] = [*thought("One cat. ", "One fact."), *answer("It **can** fly."), *end()]
+
+
+class FakeApi:
+    """Set `status`; tell `scripts[question]` what happens (a list of lists is used up one each time). `asked` are the bodies."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.status: dict[str, Any] = READY
+        self.scripts: dict[str, Sequence[Step]] = {}
+        self.default: Sequence[Step] = THINKS
+        self.asked: list[dict[str, Any]] = []
+        self.cancelled = threading.Event()
+        self._gates: dict[str, threading.Event] = {}
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                body = json.dumps(api.status).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                api.asked.append(body)
+                self.close_connection = True
+                try:
+                    api._play(api.scripts.get(body["messages"][-1]["content"], api.default), self.wfile.write)
+                except OSError:
+                    api.cancelled.set()
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def gate(self, name: str) -> threading.Event:
+        """The gate at which a script's `wait(name)` stands."""
+        return self._gates.setdefault(name, threading.Event())
+
+    def open(self, name: str) -> None:
+        self.gate(name).set()
+
+    def close(self) -> None:
+        for gate in self._gates.values():
+            gate.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _play(self, steps: Sequence[Step], write: Callable[[bytes], object]) -> None:
+        refused = steps and isinstance(steps[0], bytes) and steps[0].startswith(b"HTTP/1.1")
+        if not refused:
+            write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        for step in steps:
+            if callable(step):
+                step(self)
+            else:
+                write(step)
+
+
+def endless(text: str = "word ") -> list[Step]:
+    """An answer that goes on until the client leaves (or a minute passes)."""
+    piece = delta(content=text)
+    return [step for _ in range(1200) for step in (piece, pause(0.05))]
