@@ -47,11 +47,12 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Header:
-    """A GGUF's scalar metadata by key, the lengths of its arrays by key, and its tensors."""
+    """A GGUF's scalar metadata by key, the lengths of its arrays by key, its tensors, and the byte at which their data begin."""
 
     values: dict[str, Value]
     arrays: dict[str, int]
     tensors: list[TensorInfo]
+    data: int
 
     @property
     def quant(self) -> str:
@@ -72,12 +73,14 @@ def read(path: Path) -> Header:
     """
     try:
         with open(path, "rb") as file:
-            return _Reader(file, path).header()
+            return Reader(file, path).header()
     except FileNotFoundError:
         raise CorruptFile(f"{path}: no such file") from None
 
 
-class _Reader:
+class Reader:
+    """Reads a header from an open file, from its start; every method takes the next thing."""
+
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self.file, self.path = file, path
         self.total = os.fstat(file.fileno()).st_size
@@ -106,7 +109,7 @@ class _Reader:
         end = data + max((tensor.offset + tensor.size for tensor in tensors), default=0)
         if end > self.total:
             raise self.broken(f"its tensors end at byte {end}, the file at {self.total}")
-        return Header(values, arrays, tensors)
+        return Header(values, arrays, tensors, data)
 
     def tensor(self) -> TensorInfo:
         name = self.string(MAX_NAME)

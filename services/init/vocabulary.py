@@ -72,7 +72,10 @@ class Special:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All that GGUF keeps of a tokenizer. `tokens` and `types` (gguf.TokenType) have one entry a row of the embedding."""
+    """All that GGUF keeps of a tokenizer. `tokens` and `types` (gguf.TokenType) have one entry a row of the embedding.
+
+    `never_bos`: no bos is to be put before a text, whatever the tokenizer's files say.
+    """
 
     tokens: list[str]
     types: list[int]
@@ -81,6 +84,7 @@ class Vocabulary:
     special: Special
     chat_template: str | list[Any] | None
     add_space_prefix: bool | None
+    never_bos: bool
 
     def write(self, writer: GGUFWriter) -> None:
         """Add it to a GGUF's metadata, in the order of llama.cpp's converter."""
@@ -96,11 +100,13 @@ class Vocabulary:
                 writer.add_uint32(ID_KEYS[kind], token)
         for kind, value in self.special.add.items():
             if kind in ADD_KEYS:
-                writer.add_bool(ADD_KEYS[kind], value)
+                writer.add_bool(ADD_KEYS[kind], value and not (kind == "bos" and self.never_bos))
         if isinstance(self.chat_template, str):
             writer.add_chat_template(self.chat_template)
         elif self.chat_template is not None:
             _write_templates(writer, self.chat_template)
+        if self.never_bos and "bos" not in self.special.add:
+            writer.add_add_bos_token(False)
 
 
 def vocabulary(checkpoint: Checkpoint, rows: int, tokenizer_class: str, *, llama: bool) -> Vocabulary:
@@ -129,10 +135,17 @@ def vocabulary(checkpoint: Checkpoint, rows: int, tokenizer_class: str, *, llama
     tokens, types = _tokens(tokenizer, rows)
     merges = _merges(model.get("merges"))
     special = _special(raw, checkpoint.tokenizer_config, checkpoint.config)
-    space = config.get("add_prefix_space") if llama else None
-    if llama and rows == GRANITE_ROWS:
-        special.add["bos"] = False
-    return Vocabulary(tokens, types, merges, pre, special, checkpoint.chat_template, space if isinstance(space, bool) else None)
+    space = config.get("add_prefix_space")
+    return Vocabulary(
+        tokens=tokens,
+        types=types,
+        merges=merges,
+        pre=pre,
+        special=special,
+        chat_template=checkpoint.chat_template,
+        add_space_prefix=space if llama and isinstance(space, bool) else None,
+        never_bos=llama and rows == GRANITE_ROWS,
+    )
 
 
 def _mentions(part: object, kind: str) -> bool:
