@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from services.shared import logs
 from services.ui.client import Answer, ApiError, Client, Event, Finished, Queued, Reading, Status, Thought
-from services.ui.conversation import Conversation, Turn
+from services.ui.conversation import Conversation, Stage, Turn
 
 log = logging.getLogger("ui")
 
@@ -28,20 +28,29 @@ UNREADY_PATIENCE = 4 * 3600.0
 
 
 class Running:
-    """One answer on its way. `discarded`: nobody wants to see what came of it."""
+    """One answer on its way, and the handle to end it before its time."""
 
     def __init__(self) -> None:
-        self.stopped = self.discarded = False
         self.finished = asyncio.Event()
-        self._interrupt = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._stage: Stage | None = None
 
-    def stop(self, *, discard: bool = False) -> None:
-        """End the answer; what is there is kept unless `discard`."""
-        self.stopped, self.discarded = True, discard
-        self._interrupt.set()
+    def stop(self, stage: Stage | None = "stopped") -> None:
+        """End the answer; what is there is kept, and shown at that stage. None: nobody wants to see it any more."""
+        self._stage = stage
+        self._stopped.set()
 
-    async def interrupted(self) -> None:
-        await self._interrupt.wait()
+    @property
+    def stopped(self) -> bool:
+        return self._stopped.is_set()
+
+    @property
+    def stage(self) -> Stage | None:
+        """The stage that the answer was stopped at."""
+        return self._stage
+
+    async def until_stopped(self) -> None:
+        await self._stopped.wait()
 
 
 class Chat:
@@ -54,6 +63,11 @@ class Chat:
     def running(self, session: str) -> Running | None:
         """The session's answer on its way, if any."""
         return self._running.get(session)
+
+    def end(self) -> None:
+        """The page is about to end: so do all answers, and the visitors see it."""
+        for running in self._running.values():
+            running.stop("lost")
 
     async def answer(self, session: str, conversation: Conversation) -> AsyncGenerator[Conversation, None]:
         """Answer the last question. The conversation is yielded each time there is something new to show; the last time,
@@ -68,10 +82,11 @@ class Chat:
                     if not running.stopped:
                         teller.tick()
                         yield conversation
-            if running.stopped:
-                turn.stage = "stopped"
-            outcome = turn.stage
-            if not running.discarded:
+            if not running.stopped:
+                outcome = turn.stage
+                yield conversation
+            elif running.stage:
+                outcome = turn.stage = running.stage
                 yield conversation
         except ApiError as error:
             turn.stage, turn.error, turn.detail = "failed", error.code, error.message
@@ -176,7 +191,7 @@ async def _paced(moments: AsyncGenerator[None, None], running: Running) -> Async
             news.set()
 
     pumping = asyncio.ensure_future(pump())
-    stopping = asyncio.ensure_future(running.interrupted())
+    stopping = asyncio.ensure_future(running.until_stopped())
     try:
         while not pumping.done() and not stopping.done():
             waiting = asyncio.ensure_future(news.wait())

@@ -231,7 +231,7 @@ class _Page:
 
     async def _new(self, request: gr.Request) -> Updates:
         if running := self._chat.running(_session(request)):
-            running.stop(discard=True)
+            running.stop(None)
             await running.finished.wait()
         shown, hidden = gr.update(visible=True), gr.update(visible=False)
         return [gr.update(value=[], visible=False), [], "", "", gr.skip(), shown, hidden, shown, hidden]

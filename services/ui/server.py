@@ -6,6 +6,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import AsyncIterator
+from types import FrameType
 
 import gradio as gr
 import uvicorn
@@ -23,10 +24,8 @@ from services.ui.status import Watch
 GRACE = 2
 
 
-def create_app(config: Settings) -> FastAPI:
-    """The app for these settings."""
-    client = Client(config.ui.api)
-    watch = Watch(client)
+def create_app(config: Settings, chat: Chat, client: Client, watch: Watch) -> FastAPI:
+    """The app for these settings; it closes the client when it ends."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -42,7 +41,7 @@ def create_app(config: Settings) -> FastAPI:
     app.mount(door.ASSETS_PATH, StaticFiles(directory=door.ASSETS))
     gr.mount_gradio_app(
         app,
-        page.build(Chat(client, watch.current), watch),
+        page.build(chat, watch),
         path="/",
         server_name=config.ui.host,
         server_port=config.ui.port,
@@ -52,29 +51,45 @@ def create_app(config: Settings) -> FastAPI:
         ssr_mode=False,
         show_error=False,
     )
-    # The whole conversation travels with a question: as thoughts are many, more than the API takes of questions and answers.
+    # The whole conversation travels with a question, thoughts included: that is more than the API is sent of it.
     door.guard(app, limit=4 * config.api.max_body)
     return app
 
 
+class _Server(uvicorn.Server):
+    """On a signal, answers under way end first, so that their streams are closed and not torn."""
+
+    def __init__(self, config: uvicorn.Config, chat: Chat) -> None:
+        super().__init__(config)
+        self._chat = chat
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._chat.end()
+        super().handle_exit(sig, frame)
+
+
 def serve(config: Settings) -> int:
     """Serve until a signal; the exit code, 1 when the port can't be had."""
+    host, port = config.ui.host, config.ui.port
     try:
-        with socket.create_server((config.ui.host, config.ui.port), backlog=128, reuse_port=False):
-            pass
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
         sys.stderr.write(
-            f"cloister: the page can't listen on {config.ui.host}:{config.ui.port} ({error.strerror}); "
+            f"cloister: the page can't listen on {host}:{port} ({error.strerror}); "
             "stop what uses the port or set [ui] port (CLOISTER_UI__PORT)\n"
         )
         return 1
-    uvicorn.run(
-        create_app(config),
-        host=config.ui.host,
-        port=config.ui.port,
+    client = Client(config.ui.api)
+    watch = Watch(client)
+    chat = Chat(client, watch.current)
+    settings = uvicorn.Config(
+        create_app(config, chat, client, watch),
+        host=host,
+        port=port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=GRACE,
         ws="none",
     )
+    _Server(settings, chat).run()
     return 0

@@ -98,15 +98,11 @@ THINKS: list[Step] = [*thought("One cat. ", "One fact."), *answer("It **can** fl
 
 
 class FakeApi:
-    """Set `status`; tell `scripts[question]` what happens (a list of lists is used up one each time). `asked` are the bodies."""
+    """Set `status`; tell `scripts[question]` what happens. `asked` are the bodies of the questions."""
 
     def __init__(self, port: int = 0) -> None:
-        self.status: dict[str, Any] = READY
-        self.scripts: dict[str, Sequence[Step]] = {}
-        self.default: Sequence[Step] = THINKS
-        self.asked: list[dict[str, Any]] = []
-        self.cancelled = threading.Event()
         self._gates: dict[str, threading.Event] = {}
+        self.reset()
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -136,6 +132,17 @@ class FakeApi:
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def reset(self) -> None:
+        """As new."""
+        for gate in self._gates.values():
+            gate.set()
+        self.status: dict[str, Any] = READY
+        self.scripts: dict[str, Sequence[Step]] = {}
+        self.default: Sequence[Step] = THINKS
+        self.asked: list[dict[str, Any]] = []
+        self.cancelled = threading.Event()
+        self._gates = {}
 
     def gate(self, name: str) -> threading.Event:
         """The gate at which a script's `wait(name)` stands."""

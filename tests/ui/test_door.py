@@ -1,0 +1,113 @@
+"""The page's door: what is open, what is closed, what the browser is told; and the program's start and end."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import ROOT, environment, free_port
+from tests.ui import fake as say
+from tests.ui.conftest import serve_page
+from tests.ui.fake import FakeApi
+
+CLOSED = """
+    /gradio_api/upload /gradio_api/file=/etc/hostname /file=/etc/hostname /gradio_api/proxy=http://127.0.0.1:1/ /gradio_api/info
+    /gradio_api/openapi.json /monitoring /gradio_api/runs /gradio_api/deep_link /gradio_api/vibe-edit /docs /openapi.json /login
+    /manifest.json /nothing /gradio_api/mcp/ /gradio_api/component_server /svelte/x
+"""
+
+
+@pytest.mark.parametrize("path", CLOSED.split())
+def test_what_a_chat_does_not_need_is_closed(scripted_page: str, path: str) -> None:
+    for method in ("GET", "POST"):
+        assert httpx.request(method, scripted_page + path, trust_env=False).status_code == 404, path
+
+
+def wire(url: str, request: str) -> bytes:
+    """The answer to a request as it is: a client library would tidy it up."""
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
+        connection.sendall(request.replace("\n", "\r\n").encode())
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/../../../../etc/hostname", "/look/..%2f..%2fpage.py", "/assets/..%2f..%2froutes.py", "/look/../page.py"]
+)
+def test_no_way_up_from_the_assets(scripted_page: str, path: str) -> None:
+    answer = wire(scripted_page, f"GET {path} HTTP/1.1\nHost: x\nConnection: close\n\n")
+    assert answer.split()[1] in (b"403", b"404") and b"import" not in answer
+
+
+def test_the_page_names_no_other_host(scripted_page: str) -> None:
+    answer = httpx.get(scripted_page, trust_env=False)
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'self'" in policy and "http" not in policy
+    head = answer.text.partition("<body")[0]
+    assert head.index("./look/page.css") < head.index("window.gradio_config")
+    tags = re.findall(r"<(?:meta|link|script)[^>]*>", head)
+    assert [tag for tag in tags if re.search("//|og:|twitter|manifest", tag)] == []
+
+
+def test_a_request_that_is_too_long_is_refused(scripted_page: str) -> None:
+    for length in (f"Content-Length: {1 << 30}", "Transfer-Encoding: chunked"):
+        answer = wire(scripted_page, f"POST /gradio_api/queue/join HTTP/1.1\nHost: x\n{length}\nConnection: close\n\n")
+        assert answer.split()[1] == b"413"
+
+
+def test_sigterm_ends_it_within_seconds_even_with_an_answer_under_way(fake: FakeApi, tmp_path: Path) -> None:
+    fake.default = say.endless()
+    process, url = serve_page(fake.url, tmp_path)
+    try:
+        config = httpx.get(url + "/config", trust_env=False).json()
+        submit = next(d for d in config["dependencies"] if [t[1] for t in d["targets"]][:1] == ["submit"])
+        session = {"session_hash": "abc", "fn_index": submit["id"], "data": ["FORBIDDEN TEXT", "", [], "en"]}
+        assert httpx.post(url + "/gradio_api/queue/join", json=session, trust_env=False).status_code == 200
+        listening = threading.Thread(target=_listen, args=(url,), daemon=True)
+        listening.start()
+        deadline = time.monotonic() + 30
+        while not fake.asked and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert fake.asked
+    finally:
+        process.terminate()
+    began = time.monotonic()
+    assert process.wait(20) == 0
+    assert time.monotonic() - began < 8
+    assert fake.cancelled.wait(20)
+    log = (tmp_path / "ui.log").read_text()
+    assert "FORBIDDEN" not in log and "word" not in log and "Traceback" not in log
+    assert all(line.split()[2] == "ui" for line in log.splitlines()), log
+
+
+def _listen(url: str) -> None:
+    try:
+        with httpx.stream("GET", url + "/gradio_api/queue/data?session_hash=abc", timeout=60, trust_env=False) as answer:
+            for _ in answer.iter_lines():
+                pass
+    except httpx.HTTPError:
+        pass  # the server went away: that is the test
+
+
+def test_a_port_that_is_taken_is_a_clear_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        env = environment(tmp_path, UI__PORT=port)
+        done = subprocess.run(
+            [sys.executable, "-m", "services.ui"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert f"can't listen on 127.0.0.1:{port}" in done.stderr and "CLOISTER_UI__PORT" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_wrong_setting_is_a_clear_sentence(tmp_path: Path) -> None:
+    env = environment(tmp_path, UI__PROT=free_port())
+    done = subprocess.run([sys.executable, "-m", "services.ui"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and "CLOISTER_UI__PROT" in done.stderr and "Traceback" not in done.stderr
