@@ -26,7 +26,12 @@ def free_port() -> int:
 def environment(home: Path, **settings: object) -> dict[str, str]:
     """This process's environment without its CLOISTER_ names, with all paths below `home`; settings as `ENGINE__CELLS=256`."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("CLOISTER_", "HF_"))}
-    paths = {"PATHS__VOLUME": home / "volume", "PATHS__RUN": home / "run", "PATHS__LOGS": home / "log"}
+    paths = {
+        "PATHS__VOLUME": home / "volume",
+        "PATHS__RUN": home / "run",
+        "PATHS__PROGRESS": home / "run/progress.json",
+        "PATHS__LOGS": home / "log",
+    }
     return clean | {f"CLOISTER_{name}": str(value) for name, value in {**paths, **settings}.items()}
 
 

@@ -49,17 +49,13 @@ class ModelSettings:
 class PathSettings:
     volume: Path
     run: Path
+    progress: Path
     logs: Path
 
     @property
     def socket(self) -> Path:
         """The unix socket on which the engine listens."""
         return self.run / "engine.sock"
-
-    @property
-    def progress(self) -> Path:
-        """The file in which init reports its progress."""
-        return self.run / "progress.json"
 
     @property
     def current(self) -> Path:
