@@ -40,6 +40,8 @@ class Tokenizer:
         self._vocabulary = vocabulary
         self._added = _any_of(vocabulary.added)
         self._user_defined = _any_of(vocabulary.user_defined)
+        # "</" and "think>" are closest to what plain tokenization would make of it; but the first part must be no such token itself
+        self._cuts = {text: 2 if len(text) > 2 and text[:2] not in vocabulary.user_defined else 1 for text in vocabulary.user_defined}
 
     def encode(self, prompt: Iterable[Part]) -> list[int]:
         """Token ids of a prompt of marked parts; (True, text) is the template's, (False, text) is somebody's."""
@@ -67,19 +69,19 @@ class Tokenizer:
         return tokens
 
     def _cut(self, text: str) -> list[str]:
-        """Pieces of `text` of which none holds a USER_DEFINED token's text."""
+        """Pieces of `text` of which none holds a USER_DEFINED token's text (one of a single character can't be cut)."""
         if self._user_defined is None:
             return [text]
         pieces, at = [], 0
         while match := self._user_defined.search(text, at):
-            # after one character; what follows is searched again, so tokens nested in the rest are cut as well
-            middle = match.start() + max(1, min(2, len(match.group()) - 1))
+            # what follows the cut is searched again, so tokens nested in the rest are cut as well
+            middle = match.start() + self._cuts[match.group()]
             pieces.append(text[at:middle])
             at = middle
         return [*pieces, text[at:]]
 
 
 def _any_of(texts: Mapping[str, int]) -> re.Pattern[str] | None:
-    if not texts:
-        return None
-    return re.compile("|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True)))
+    """What finds the leftmost of the texts, of several that begin there the longest. Some files name a token without any text."""
+    longest_first = sorted(filter(None, texts), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
