@@ -20,10 +20,14 @@ class Memory(Protocol):
 
 @dataclass
 class Slot:
-    """Tokens whose keys and values are in the cache; `used` is a clock for least-recently-used eviction."""
+    """Tokens whose keys and values are in the cache; `used` is a clock for least-recently-used eviction.
+
+    `prompt` is how many of the tokens it was acquired for: the rest is an answer, which the next turn need not repeat.
+    """
 
     number: int
     tokens: list[int] = field(default_factory=list)
+    prompt: int = 0
     free: bool = True
     used: int = 0
 
@@ -55,15 +59,17 @@ class KVCache:
     def acquire(self, tokens: list[int]) -> tuple[int, int]:
         """A slot for these tokens and how many of them, from the first, it holds already: (slot, reused).
 
-        At most len(tokens) - 1 are reused: the last must be computed for its logits. Prefers the longest common prefix, then an
-        empty slot, then the least recently used one. Call only while there are `free_slots`.
+        At most len(tokens) - 1 are reused: the last must be computed for its logits. Prefers the conversation that goes on here,
+        then an empty slot, then the least recently used one. Call only while there are `free_slots`.
         """
         free = [slot for slot in self._slots if slot.free]
-        limit = len(tokens) - 1
-        slot = max(free, key=lambda s: (common_prefix(s.tokens, tokens, limit), not s.tokens, -s.used))
-        reused = common_prefix(slot.tokens, tokens, limit)
+        shared = {slot.number: common_prefix(slot.tokens, tokens, len(tokens) - 1) for slot in free}
+        # all prompts of a model begin alike, so a few common tokens are no reason to give up what another conversation has computed
+        going_on = [slot for slot in free if slot.tokens and 2 * shared[slot.number] >= min(slot.prompt, len(slot.tokens))]
+        slot = max(going_on, key=lambda s: shared[s.number], default=None) or min(free, key=lambda s: (bool(s.tokens), s.used))
+        reused = shared[slot.number]
         self._shrink(slot, reused)
-        slot.free = False
+        slot.free, slot.prompt = False, len(tokens)
         return slot.number, reused
 
     def reserve(self, count: int) -> bool:
