@@ -94,7 +94,9 @@ class Scheduler:
     def _plan(self) -> list[Chunk]:
         writing = [s for s in self.running if s.decoding]
         reading = [s for s in self.running if not s.decoding]
-        chunks = [Chunk(s, 1) for s in writing][: self._step]
+        # when not all fit into a step, those who are behind come first, and somebody may always read
+        writing.sort(key=lambda s: s.generated)
+        chunks = [Chunk(s, 1) for s in writing[: self._step - bool(reading)]]
         room = self._step - len(chunks)
         if writing:
             room = min(room, max(16, self._step // 8))
