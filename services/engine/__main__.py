@@ -34,6 +34,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         directory = wait_for_model(config)
+        # loading is native code that no Python handler can stop, and there is nothing to clean up yet
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         return asyncio.run(run(config, directory))
     except KeyboardInterrupt:
         return 0
@@ -77,7 +80,6 @@ async def run(config: Settings, directory: Path) -> int:
             seconds=f"{time.monotonic() - began:.1f}",
         ),
     )
-    think = model.think_start is not None and model.think_end is not None
     hello = wire.Hello(
         model=str(directory),
         context=model.context,
@@ -85,8 +87,8 @@ async def run(config: Settings, directory: Path) -> int:
         sequences=e.sequences,
         threads=threads.count,
         threads_reason=threads.reason,
-        think_start="<think>" if think else None,
-        think_end="</think>" if think else None,
+        think_start=None if model.think_start is None else "<think>",
+        think_end=None if model.think_end is None else "</think>",
         version=VERSION,
     )
 
@@ -136,4 +138,6 @@ def memory() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    os._exit(code)  # a thread may be in native code still; nothing it does matters any more

@@ -21,6 +21,8 @@ from services.shared import logs, wire
 
 log = logging.getLogger("engine")
 RATE_WINDOW = 5.0  # seconds over which tokens a second are averaged
+MAX_ABORTED = 3  # steps in a row that a cancel may cut short when others compute in them too: their work is lost each time
+THINK_END = "</think>"  # what ends a thought where the vocabulary has no token for it
 
 
 class Aborted(Exception):
@@ -59,7 +61,7 @@ class Model(Memory, Protocol):
         ...
 
     def special(self, token: int) -> bool:
-        """Is it one of the vocabulary's added tokens rather than text?"""
+        """Is it a control or thinking token rather than text?"""
         ...
 
 
@@ -80,14 +82,19 @@ class Engine:
         self._sequences: dict[Hashable, Sequence] = {}
         self._made: deque[float] = deque(maxlen=4096)  # when the latest tokens were made
         self._positions: dict[Hashable, int] = {}
+        self._aborted = 0  # steps in a row
 
-    def submit(self, key: Hashable, request: wire.Generate) -> None:
-        """Accept a request or answer it with Failed at once."""
-        tokens = self._tokenizer.encode(request.prompt)
+    def encode(self, prompt: tuple[wire.Part, ...]) -> list[int]:
+        """Tokens of a prompt. From any thread: a megabyte can take seconds, in which the others go on."""
+        return self._tokenizer.encode(prompt)
+
+    def submit(self, key: Hashable, request: wire.Generate, tokens: list[int]) -> None:
+        """Accept a request, whose prompt has these tokens, or answer it with Failed at once. `key` must be new."""
         failure = self._refusal(request, tokens)
         if failure:
             self._emit(key, failure)
             return
+        by_text = request.in_thought and self._model.think_end is None
         limit = min(self._context, len(tokens) + request.max_tokens if request.max_tokens else self._context)
         sequence = Sequence(
             key,
@@ -95,7 +102,7 @@ class Engine:
             limit,
             request.sampling,
             self._model.sampler(request.sampling),
-            TextStream(request.stop),
+            TextStream(request.stop, after=THINK_END if by_text else None),
             ignore_eos=request.ignore_eos,
             in_thought=request.in_thought,
         )
@@ -110,9 +117,15 @@ class Engine:
             log.info("cancelled %s", logs.facts(request=request_id(key), generated=sequence.generated))
             self._end(sequence)
 
-    def count(self, prompt: tuple[wire.Part, ...]) -> int:
-        """Tokens of a prompt."""
-        return len(self._tokenizer.encode(prompt))
+    def interruptible(self, key: Hashable) -> bool:
+        """From any thread: may the step under way be cut short when this request is cancelled?
+
+        Not for one that does not compute, and not again and again while others do: they would never get on.
+        """
+        sequence = self._sequences.get(key)
+        if sequence is None or sequence.slot is None:
+            return False
+        return self._aborted < MAX_ABORTED or len(self.scheduler.running) == 1
 
     def step(self) -> bool:
         """Compute one batch; False when there is nothing to do."""
@@ -124,7 +137,9 @@ class Engine:
         try:
             rows = self._model.decode(chunks)
         except Aborted:
+            self._aborted += 1
             return True
+        self._aborted = 0
         for chunk, row in zip(chunks, rows, strict=True):
             last = chunk.last
             self.scheduler.computed(chunk)
@@ -180,6 +195,8 @@ class Engine:
                 sequence.in_thought = False
         else:
             self._say(sequence, sequence.text.push(self._model.piece(token), watch=not sequence.in_thought))
+            if self._model.think_end is None:
+                sequence.in_thought = sequence.text.waiting
         if sequence.text.stopped:
             self._finish(sequence, "stop")
         elif len(sequence.tokens) >= sequence.limit:

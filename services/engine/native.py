@@ -20,6 +20,7 @@ from services.engine.scheduler import Chunk
 from services.shared.wire import Sampling
 
 log = logging.getLogger("engine")
+COLD = 1e-5  # temperatures below are greedy: logits divided by less don't fit into a float
 _LEVELS = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}  # of ggml; its info lines are debug for us
 
 
@@ -47,7 +48,8 @@ class NativeVocabulary:
         self.added = {self._text(token): token for token, attribute in enumerate(attributes) if attribute & marked}
         user_defined = llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
         self.user_defined = {text: token for text, token in self.added.items() if attributes[token] & user_defined}
-        self.ends = frozenset(token for token in self.added.values() if llama_cpp.llama_vocab_is_eog(vocab, token))
+        self.control = {text: token for text, token in self.added.items() if text not in self.user_defined}
+        self.ends = frozenset(token for token in range(self.size) if llama_cpp.llama_vocab_is_eog(vocab, token))
 
     def _text(self, token: int) -> str:
         return str(llama_cpp.llama_vocab_get_text(self._vocab, token), "utf-8", "replace")
@@ -90,9 +92,10 @@ class NativeModel:
         self.sequences, self.step = sequences, step
         self.vocabulary = NativeVocabulary(llama_cpp.llama_model_get_vocab(self._model))
         self.ends = self.vocabulary.ends
-        self.think_start = self.vocabulary.added.get("<think>")
-        self.think_end = self.vocabulary.added.get("</think>")
-        self._special = frozenset(self.vocabulary.added.values())
+        tags = self.vocabulary.added.get("<think>"), self.vocabulary.added.get("</think>")
+        self.think_start, self.think_end = tags if None not in tags else (None, None)
+        # other USER_DEFINED tokens, such as <tool_call>, are text that has a token of its own
+        self._special = frozenset(self.vocabulary.control.values()) | {self.think_start, self.think_end}
         self._pieces = self.vocabulary.pieces
         self._build_batch()
 
@@ -187,7 +190,7 @@ class NativeModel:
 
     def sampler(self, sampling: Sampling) -> GreedySampler | ChainSampler:
         penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
-        if sampling.temperature <= 0 and penalties == (1.0, 0.0, 0.0):
+        if sampling.temperature < COLD and penalties == (1.0, 0.0, 0.0):
             return GreedySampler(self._context, self.vocabulary.size)
         return ChainSampler(self._context, self.vocabulary.size, self.context, sampling)
 
@@ -196,7 +199,7 @@ class NativeModel:
         return self._pieces[token]
 
     def special(self, token: int) -> bool:
-        """Is it an added token rather than text?"""
+        """Is it a control or thinking token rather than text?"""
         return token in self._special
 
 
@@ -227,7 +230,7 @@ class ChainSampler:
         s = sampling
         if (s.repeat_penalty, s.frequency_penalty, s.presence_penalty) != (1.0, 0.0, 0.0):
             self._add(llama_cpp.llama_sampler_init_penalties(size, window, s.repeat_penalty, s.frequency_penalty, s.presence_penalty))
-        if s.temperature <= 0:
+        if s.temperature < COLD:
             self._add(llama_cpp.llama_sampler_init_greedy())
             return
         if s.top_k > 0:

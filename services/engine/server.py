@@ -6,29 +6,38 @@ Runs on the main thread's event loop. Knows nothing of tokens or of the native m
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from services.engine.engine import Engine
+from services.engine.request import is_prompt, problem
 from services.engine.worker import Worker
 from services.shared import logs, wire
 
 log = logging.getLogger("engine")
 MAX_UNREAD = 8 << 20  # bytes a client may leave unread before its connection is closed
+TOKENIZING = 2  # prompts tokenized at once, beside the worker: a megabyte takes seconds, and a short one shall not wait for it
 
 
 class Connection:
-    """One client of the socket, normally the api process."""
+    """One client of the socket, normally the api process.
+
+    `active`: request id → the key under which the worker knows the request. Keys are (connection, id, serial number), so that what
+    is still under way for a cancelled request is never taken for a later one of the same id.
+    """
 
     def __init__(self, number: int, writer: asyncio.StreamWriter) -> None:
         self.number = number
-        self.active: set[str] = set()
+        self.active: dict[str, Hashable] = {}
         self._writer = writer
 
     def send(self, message: wire.Message) -> None:
         if isinstance(message, wire.Finished | wire.Failed):
-            self.active.discard(message.id)
+            self.active.pop(message.id, None)
         if self._writer.is_closing():
             return
         self._writer.write(wire.encode(message))
@@ -44,7 +53,9 @@ class Server:
         self._path, self._hello, self._observe = path, hello, observe
         self._loop = asyncio.get_running_loop()
         self._connections: dict[int, Connection] = {}
-        self._numbers = 0
+        self._numbers = itertools.count(1)
+        self._tokenizing = ThreadPoolExecutor(TOKENIZING, "tokenizer")
+        self._tasks: set[asyncio.Task[None]] = set()
         self.worker: Worker
         self.engine: Engine
 
@@ -53,8 +64,8 @@ class Server:
         self._loop.call_soon_threadsafe(self._deliver, key, message)
 
     def _deliver(self, key: Hashable, message: wire.Message) -> None:
-        assert isinstance(key, tuple)  # (connection, request id), as _take made it
-        if connection := self._connections.get(key[0]):
+        assert isinstance(key, tuple)  # as _take made it
+        if (connection := self._connections.get(key[0])) and connection.active.get(key[1]) == key:
             connection.send(message)
 
     async def serve(self) -> None:
@@ -68,8 +79,7 @@ class Server:
             await server.serve_forever()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._numbers += 1
-        connection = Connection(self._numbers, writer)
+        connection = Connection(next(self._numbers), writer)
         self._connections[connection.number] = connection
         connection.send(self._hello)
         decoder = wire.Decoder()
@@ -83,24 +93,53 @@ class Server:
             pass  # the engine is going down, and this task with it
         finally:
             del self._connections[connection.number]
-            for request in connection.active:
-                self.worker.cancel((connection.number, request))
+            for key in connection.active.values():
+                self.worker.cancel(key)
+            connection.active.clear()
             writer.close()
 
     def _take(self, connection: Connection, message: wire.Message) -> None:
-        key = (connection.number, message.id)
+        if not isinstance(message, wire.Generate | wire.Cancel | wire.Count | wire.Observe):
+            raise wire.WireError(f"{type(message).__name__} is not for the engine")
+        if not isinstance(message.id, str):
+            raise wire.WireError("a request's id must be text")
         match message:
             case wire.Generate():
                 if message.id in connection.active:
-                    raise wire.WireError(f"request id {message.id} is in use")
-                connection.active.add(message.id)
-                self.worker.submit(key, message)
+                    raise wire.WireError("a request's id is in use")
+                if reason := problem(message):
+                    connection.send(wire.Failed(message.id, "invalid", reason))
+                    return
+                key = (connection.number, message.id, next(self._numbers))
+                connection.active[message.id] = key
+                self._start(self._generate(connection, key, message))
             case wire.Cancel():
-                connection.active.discard(message.id)
-                self.worker.cancel(key)
+                if message.id in connection.active:
+                    self.worker.cancel(connection.active.pop(message.id))
             case wire.Count():
-                connection.send(wire.Counted(message.id, self.engine.count(message.prompt)))
+                if not is_prompt(message.prompt):
+                    raise wire.WireError("the prompt is not a sequence of marked texts")
+                self._start(self._count(connection, message))
             case wire.Observe():
                 connection.send(self._observe(message.id))
-            case _:
-                raise wire.WireError(f"{type(message).__name__} is not for the engine")
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _generate(self, connection: Connection, key: Hashable, request: wire.Generate) -> None:
+        try:
+            tokens = await self._encode(request.prompt)
+        except Exception as error:
+            log.exception("a prompt could not be tokenized")
+            self._deliver(key, wire.Failed(request.id, "internal", f"the prompt could not be tokenized: {type(error).__name__}"))
+            return
+        if connection.active.get(request.id) == key:  # not cancelled meanwhile
+            self.worker.submit(key, request, tokens)
+
+    async def _count(self, connection: Connection, message: wire.Count) -> None:
+        connection.send(wire.Counted(message.id, len(await self._encode(message.prompt))))
+
+    async def _encode(self, prompt: tuple[wire.Part, ...]) -> list[int]:
+        return await self._loop.run_in_executor(self._tokenizing, self.engine.encode, prompt)

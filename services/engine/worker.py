@@ -42,14 +42,15 @@ class Worker(threading.Thread):
         """Run a command between two steps."""
         self._inbox.put(command)
 
-    def submit(self, key: Hashable, request: wire.Generate) -> None:
-        """Answer this request."""
-        self.call(lambda: self._engine.submit(key, request))
+    def submit(self, key: Hashable, request: wire.Generate, tokens: list[int]) -> None:
+        """Answer this request, whose prompt has these tokens."""
+        self.call(lambda: self._engine.submit(key, request, tokens))
 
     def cancel(self, key: Hashable) -> None:
-        """Forget this request; a long decode under way is cut short."""
+        """Forget this request; a long decode under way is cut short for it."""
         self.call(lambda: self._engine.cancel(key))
-        self._model.abort()
+        if self._engine.interruptible(key):
+            self._model.abort()
 
     def stop(self) -> None:
         """End the thread after telling every request that the engine goes down."""
