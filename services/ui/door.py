@@ -18,7 +18,7 @@ ASSETS = Path(__file__).parent / "assets"
 ASSETS_PATH = "/look"
 
 OPEN = re.compile(
-    r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/livez|/(?:assets|static|look)/.*"
+    r"/|/login|/logout|/config|/theme\.css|/favicon\.ico|/robots\.txt|/livez|/(?:assets|static|look)/.*"
     r"|/gradio_api/(?:queue/join|queue/data|run/predict|cancel|reset|startup-events|theme\.css|heartbeat/\w+)/?"
 )
 
