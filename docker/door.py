@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -40,6 +41,12 @@ table inet door {{
   }}
 }}
 """
+
+
+def closed(bind: str, secrets: str) -> None:
+    """Refuse to open the ports to others where nobody would be asked for a key or a password."""
+    if not secrets and not ipaddress.ip_address(bind).is_loopback:
+        sys.exit(f"door: CLOISTER_BIND={bind} opens page and API to others: run scripts/keys first, it makes an API key and a page password")
 
 
 def edge() -> str:
@@ -110,4 +117,5 @@ if __name__ == "__main__":
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(relay())
     else:
+        closed(os.environ["DOOR_BIND"], os.environ["DOOR_SECRETS"])
         close()

@@ -120,8 +120,9 @@ class Hub:
 
     @property
     def cdn(self) -> str:
-        """Where LFS files are served: the same server by another name, so another origin for the client."""
-        return f"http://localhost:{self._server.server_address[1]}"
+        """Where LFS files are served: the same server by another name, so another origin for a client on this machine."""
+        host, port = self._server.server_address[:2]
+        return f"http://{'localhost' if host == '127.0.0.1' else host!s}:{port}"
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -21,7 +21,7 @@ PREFIX = "CLOISTER_"
 COMPOSE_NAMES = frozenset(
     f"{PREFIX}{name}"
     for name in (
-        *("PROJECT", "TAG", "BIND", "TLS", "SUBPATH", "PROXIED", "SECRETS", "SOURCE"),
+        *("PROJECT", "TAG", "BIND", "TLS", "SUBPATH", "PROXIED", "SECRETS", "SOURCE", "SOURCE_NAME"),
         *(f"{service}_{limit}" for service in ("INIT", "API", "UI", "GATEWAY") for limit in ("MEMORY", "CPUS")),
     )
 )

@@ -1,0 +1,98 @@
+"""Tries every way out of the container it runs in; prints a line for each and ends with 1 if one was open.
+
+A way counts as open when the kernel takes a packet for it (a route exists and sending raises nothing) or somebody answers.
+"""
+
+import errno
+import os
+import socket
+import sys
+import time
+
+HOSTS4 = ["1.1.1.1", "8.8.8.8", "192.168.0.1", "10.0.0.1", *[a for a in sys.argv[1:] if ":" not in a]]
+HOSTS6 = ["2606:4700:4700::1111", *[a for a in sys.argv[1:] if ":" in a]]
+NAMES = ["huggingface.co", "example.com"]
+CLOSED = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM, errno.EACCES, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETDOWN}
+
+
+def resolve(name: str) -> str | None:
+    return str(socket.getaddrinfo(name, 443)[0][4][0])
+
+
+def ask_resolver(address: str) -> str | None:
+    """A DNS question of our own, in case the container's resolver is the only one that is closed."""
+    return udp(address, 53)
+
+
+def tcp(address: str, port: int) -> str | None:
+    with socket.socket(_family(address)) as link:
+        link.settimeout(2)
+        try:
+            link.connect((address, port))
+        except ConnectionRefusedError:
+            return "somebody refused"
+    return "connected"
+
+
+def udp(address: str, port: int) -> str | None:
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as link:
+        link.settimeout(1)
+        link.sendto(b"\x12\x34\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1", (address, port))
+        return "sent"
+
+
+def ping(address: str) -> str | None:
+    six = ":" in address
+    with socket.socket(_family(address), socket.SOCK_DGRAM, socket.getprotobyname("ipv6-icmp" if six else "icmp")) as link:
+        link.settimeout(1)
+        link.sendto(bytes([128 if six else 8, 0, 0, 0, 0, 1, 0, 1]) + b"cloister", (address, 0))
+        return "sent"
+
+
+def raw(address: str) -> str | None:
+    six = ":" in address
+    with socket.socket(_family(address), socket.SOCK_RAW, socket.IPPROTO_RAW if not six else socket.IPPROTO_UDP) as link:
+        link.sendto(b"E" + bytes(39), (address, 0))
+        return "sent"
+
+
+def frame(_: str) -> str | None:
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as link:
+        link.bind((next(name for _, name in socket.if_nameindex() if name != "lo"), 0))
+        link.send(b"\xff" * 12 + b"\x08\x00" + bytes(46))
+        return "sent"
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def main() -> int:
+    tries = [("name", resolve, name) for name in NAMES]
+    tries += [(f"tcp {port}", lambda a, p=port: tcp(a, p), host) for host in HOSTS4 + HOSTS6 for port in (443, 53)]
+    tries += [(f"udp {port}", lambda a, p=port: udp(a, p), host) for host in HOSTS4 + HOSTS6 for port in (53, 443)]
+    tries += [("ping", ping, host) for host in HOSTS4 + HOSTS6]
+    tries += [("raw", raw, host) for host in HOSTS4 + HOSTS6] + [("frame", frame, "ff:ff:ff:ff:ff:ff")]
+    leaks, began, reasons = 0, time.monotonic(), set()
+    for what, act, host in tries:
+        try:
+            outcome = act(host)
+        except socket.gaierror as error:
+            reasons.add(error.strerror)
+        except OSError as error:
+            if error.errno in CLOSED:
+                reasons.add(error.strerror)
+            else:  # a timeout: a packet went out and nobody answered, or a filter swallowed it
+                outcome = f"not refused: {error}"
+                print(f"{socket.gethostname()}: {what} {host}: {outcome}")
+                leaks += 1
+        else:
+            print(f"{socket.gethostname()}: {what} {host}: OPEN, {outcome}")
+            leaks += 1
+    closed = f"{len(tries) - leaks} of {len(tries)} ways closed ({', '.join(sorted(map(str, reasons)))})"
+    print(f"{os.environ.get('HOSTNAME', '?')} as uid {os.getuid()}: {closed}, {time.monotonic() - began:.1f} s")
+    return 1 if leaks else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
