@@ -31,10 +31,10 @@ TREE_PAGE = 3  # entries of a page of the tree: few, so that every repository ha
 
 @dataclass(frozen=True)
 class Entry:
-    """A file at a commit. `content` None: it exists in what the hub says only, `size` bytes of nothing."""
+    """A file at a commit. `size` and hashes are what the hub says of it; a test may make them untrue."""
 
     path: str
-    content: Path | None
+    content: Path
     size: int
     sha256: str
     blob: str
@@ -142,17 +142,6 @@ class Hub:
             if path.is_file():
                 name = str(path.relative_to(folder))
                 entries[name] = Entry(name, path, path.stat().st_size, *_hashes(path))
-        return self.commit(repo, entries, branch=branch, tag=tag)
-
-    def declare(self, repo: str, sizes: Mapping[str, int], *, branch: str = "main") -> str:
-        """A commit of files that are only announced."""
-        entries = {
-            name: Entry(name, None, size, hashlib.sha256(name.encode()).hexdigest(), hashlib.sha1(name.encode()).hexdigest())
-            for name, size in sizes.items()
-        }
-        return self.commit(repo, entries, branch=branch)
-
-    def commit(self, repo: str, entries: dict[str, Entry], *, branch: str, tag: str | None = None) -> str:
         repository = self.repositories.setdefault(repo, Repository())
         text = "".join(f"{entry.blob} {entry.path}\n" for entry in entries.values()) + repo
         commit = hashlib.sha1(text.encode()).hexdigest()
@@ -383,10 +372,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         rate = fault.rate or self.server.hub.rate
         began = time.monotonic()
-        with contextlib.ExitStack() as stack:
-            file = stack.enter_context(entry.content.open("rb")) if entry.content else None
-            if file:
-                file.seek(start)
+        with entry.content.open("rb") as file:
+            file.seek(start)
             position = start
             while position < entry.size:
                 length = min(PIECE, entry.size - position)
@@ -396,7 +383,7 @@ class _Handler(BaseHTTPRequestHandler):
                         self.close_connection = True
                         self.connection.shutdown(socket.SHUT_RDWR)
                         return
-                piece = bytearray(file.read(length) if file else bytes(length))
+                piece = bytearray(file.read(length))
                 if fault.flip is not None and position <= fault.flip < position + length:
                     piece[fault.flip - position] ^= 0xFF
                 self.wfile.write(piece)
