@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -99,10 +100,17 @@ class Request:
 
 class Hub:
     """The server; a context manager. `token`: what a private or gated repository asks for. `xet`: headers of a Xet store
-    that nobody answers at. `rate` limits every body, in bytes a second."""
+    that nobody answers at. `rate` limits every body, in bytes a second. `tls`: a PEM file with key and certificate, for https."""
 
     def __init__(
-        self, host: str = "127.0.0.1", port: int = 0, *, token: str = "hf_right", xet: bool = False, rate: float | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        token: str = "hf_right",
+        xet: bool = False,
+        rate: float | None = None,
+        tls: Path | None = None,
     ) -> None:
         self.repositories: dict[str, Repository] = {}
         self.token, self.xet, self.rate = token, xet, rate
@@ -110,18 +118,23 @@ class Hub:
         self.faults: list[Fault] = []
         self._lock = threading.Lock()
         self._server = _Server((host, port), self)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     @property
     def endpoint(self) -> str:
         """For HF_ENDPOINT."""
         host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return f"{self._scheme}://{host!s}:{port}"
 
     @property
     def cdn(self) -> str:
         """Where LFS files are served: the same server by another name, so another origin for the client."""
-        return f"http://localhost:{self._server.server_address[1]}"
+        return f"{self._scheme}://localhost:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
         self._thread.start()

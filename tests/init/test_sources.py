@@ -40,7 +40,22 @@ def test_hub_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a/b:../c.gguf", "a/b:/c.gguf", "a/b:c.bin", "..", "../..", "a/../b", "nothing", "x.gguf", "a/b/c", "-a/b", "a/.b"]
+    "name",
+    [
+        "a/b:../c.gguf",
+        "a/b:/c.gguf",
+        "a/b:c.bin",
+        "a/b:c-00001-of-00002.gguf",
+        "/x/c-00002-of-00002.gguf",
+        "..",
+        "../..",
+        "a/../b",
+        "nothing",
+        "x.gguf",
+        "a/b/c",
+        "-a/b",
+        "a/.b",
+    ],
 )
 def test_names_that_mean_nothing_or_lead_away(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
