@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -31,10 +32,10 @@ TREE_PAGE = 3  # entries of a page of the tree: few, so that every repository ha
 
 @dataclass(frozen=True)
 class Entry:
-    """A file at a commit. `content` None: it exists in what the hub says only, `size` bytes of nothing."""
+    """A file at a commit. `size` and hashes are what the hub says of it; a test may make them untrue."""
 
     path: str
-    content: Path | None
+    content: Path
     size: int
     sha256: str
     blob: str
@@ -99,10 +100,17 @@ class Request:
 
 class Hub:
     """The server; a context manager. `token`: what a private or gated repository asks for. `xet`: headers of a Xet store
-    that nobody answers at. `rate` limits every body, in bytes a second."""
+    that nobody answers at. `rate` limits every body, in bytes a second. `tls`: a PEM file with key and certificate, for https."""
 
     def __init__(
-        self, host: str = "127.0.0.1", port: int = 0, *, token: str = "hf_right", xet: bool = False, rate: float | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        token: str = "hf_right",
+        xet: bool = False,
+        rate: float | None = None,
+        tls: Path | None = None,
     ) -> None:
         self.repositories: dict[str, Repository] = {}
         self.token, self.xet, self.rate = token, xet, rate
@@ -110,19 +118,24 @@ class Hub:
         self.faults: list[Fault] = []
         self._lock = threading.Lock()
         self._server = _Server((host, port), self)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     @property
     def endpoint(self) -> str:
         """For HF_ENDPOINT."""
         host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return f"{self._scheme}://{host!s}:{port}"
 
     @property
     def cdn(self) -> str:
         """Where LFS files are served: the same server by another name, so another origin for a client on this machine."""
         host, port = self._server.server_address[:2]
-        return f"http://{'localhost' if host == '127.0.0.1' else host!s}:{port}"
+        return f"{self._scheme}://{'localhost' if host == '127.0.0.1' else host!s}:{port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -143,17 +156,6 @@ class Hub:
             if path.is_file():
                 name = str(path.relative_to(folder))
                 entries[name] = Entry(name, path, path.stat().st_size, *_hashes(path))
-        return self.commit(repo, entries, branch=branch, tag=tag)
-
-    def declare(self, repo: str, sizes: Mapping[str, int], *, branch: str = "main") -> str:
-        """A commit of files that are only announced."""
-        entries = {
-            name: Entry(name, None, size, hashlib.sha256(name.encode()).hexdigest(), hashlib.sha1(name.encode()).hexdigest())
-            for name, size in sizes.items()
-        }
-        return self.commit(repo, entries, branch=branch)
-
-    def commit(self, repo: str, entries: dict[str, Entry], *, branch: str, tag: str | None = None) -> str:
         repository = self.repositories.setdefault(repo, Repository())
         text = "".join(f"{entry.blob} {entry.path}\n" for entry in entries.values()) + repo
         commit = hashlib.sha1(text.encode()).hexdigest()
@@ -384,10 +386,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         rate = fault.rate or self.server.hub.rate
         began = time.monotonic()
-        with contextlib.ExitStack() as stack:
-            file = stack.enter_context(entry.content.open("rb")) if entry.content else None
-            if file:
-                file.seek(start)
+        with entry.content.open("rb") as file:
+            file.seek(start)
             position = start
             while position < entry.size:
                 length = min(PIECE, entry.size - position)
@@ -397,7 +397,7 @@ class _Handler(BaseHTTPRequestHandler):
                         self.close_connection = True
                         self.connection.shutdown(socket.SHUT_RDWR)
                         return
-                piece = bytearray(file.read(length) if file else bytes(length))
+                piece = bytearray(file.read(length))
                 if fault.flip is not None and position <= fault.flip < position + length:
                     piece[fault.flip - position] ^= 0xFF
                 self.wfile.write(piece)

@@ -11,10 +11,11 @@ import functools
 import importlib.resources
 import json
 import lzma
+import struct
 from pathlib import Path
 from typing import Any
 
-from gguf import GGUFReader
+from services.init import header
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "services" / "init" / "demo"
@@ -144,17 +145,38 @@ def smollm2_gguf() -> Path:
     return path
 
 
+class _Contents(header.Reader):
+    """A header reader that keeps the arrays it would skip (the gguf library's reader takes seconds for them)."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.kept: list[list[Any]] = []
+
+    def skip_array(self) -> int:
+        kind = int(self.number("<I"))
+        length = self.count(1)
+        if kind == header.STRING:
+            self.kept.append([self.string() for _ in range(length)])
+        else:
+            layout = f"<{length}{header.SCALARS[kind][1:]}"
+            self.kept.append(list(struct.unpack(layout, self.take(struct.calcsize(layout)))))
+        return length
+
+
 @functools.cache
+def gguf_values(path: Path) -> dict[str, Any]:
+    """All metadata of a GGUF, arrays as lists."""
+    with open(path, "rb") as file:
+        reader = _Contents(file, path)
+        found = reader.header()
+    return {**found.values, **dict(zip(found.arrays, reader.kept, strict=True))}
+
+
 def _gguf_tokens(path: Path) -> tuple[list[str], list[int], list[str], str | None]:
     """Tokens, types, merges and chat template of a GGUF."""
-    fields = GGUFReader(path).fields
-
-    def contents(key: str) -> Any:
-        return fields[key].contents() if key in fields else None
-
-    names = ("tokens", "token_type", "merges")
-    tokens, types, merges = (contents(f"tokenizer.ggml.{name}") for name in names)
-    return tokens, types, merges, contents("tokenizer.chat_template")
+    values = gguf_values(path)
+    tokens, types, merges = (values[f"tokenizer.ggml.{name}"] for name in ("tokens", "token_type", "merges"))
+    return tokens, types, merges, values.get("tokenizer.chat_template")
 
 
 def smollm2() -> Files:

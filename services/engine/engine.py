@@ -154,8 +154,8 @@ class Engine:
     def fail_all(self, code: str, message: str) -> None:
         """End everything that runs or waits."""
         for sequence in list(self._sequences.values()):
-            self._emit(sequence.key, wire.Failed(request_id(sequence.key), code, message))
             self._end(sequence)
+            self._emit(sequence.key, wire.Failed(request_id(sequence.key), code, message))
 
     def rate(self) -> float:
         """Tokens a second generated for all, averaged over the last few seconds."""
@@ -221,6 +221,7 @@ class Engine:
             prefill_seconds=answering - started,
             decode_seconds=now - answering,
         )
+        self._end(sequence)
         self._emit(sequence.key, done)
         log.info(
             "finished %s",
@@ -235,7 +236,6 @@ class Engine:
                 decode=f"{done.decode_seconds:.2f}s",
             ),
         )
-        self._end(sequence)
 
     def _end(self, sequence: Sequence) -> None:
         self.scheduler.remove(sequence)

@@ -20,6 +20,7 @@ from services.shared import logs, wire
 
 log = logging.getLogger("engine")
 MAX_UNREAD = 8 << 20  # bytes a client may leave unread before its connection is closed
+MAX_ID = 100  # characters; ids appear in the log
 TOKENIZING = 2  # prompts tokenized at once, beside the worker: a megabyte takes seconds, and a short one shall not wait for it
 
 
@@ -101,8 +102,8 @@ class Server:
     def _take(self, connection: Connection, message: wire.Message) -> None:
         if not isinstance(message, wire.Generate | wire.Cancel | wire.Count | wire.Observe):
             raise wire.WireError(f"{type(message).__name__} is not for the engine")
-        if not isinstance(message.id, str):
-            raise wire.WireError("a request's id must be text")
+        if not (isinstance(message.id, str) and len(message.id) <= MAX_ID and message.id.isprintable()):
+            raise wire.WireError(f"a request's id must be text, printable and of at most {MAX_ID} characters")
         match message:
             case wire.Generate():
                 if message.id in connection.active:

@@ -89,7 +89,7 @@ def _child(path: Path, threads: int) -> Facts:
     parameters.check_tensors = True
     model = library.llama_model_load_from_file(bytes(path), parameters)
     if not model:
-        raise CheckFailed(f"llama.cpp can't load it: {native.last_error('no reason given')}")
+        raise CheckFailed(f"llama.cpp can't load it: {native.reason('no reason given')}")
     vocabulary = library.llama_model_get_vocab(model)
     if library.llama_vocab_type(vocabulary) == library.LLAMA_VOCAB_TYPE_NONE:
         raise CheckFailed("it has no tokenizer")

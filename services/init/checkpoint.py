@@ -232,10 +232,11 @@ def _header(path: Path) -> list[Tensor]:
     if not isinstance(header, dict):
         raise broken("its header is no JSON object")
     tensors = [_entry(path, name, entry, 8 + length, broken) for name, entry in header.items() if name != "__metadata__"]
-    end = 8 + length
-    for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.size)):
+    for tensor in tensors:
         if tensor.offset + tensor.size > total:
             raise broken(f"tensor {tensor.name} ends at byte {tensor.offset + tensor.size}, the file at {total}")
+    end = 8 + length
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.size)):
         if tensor.offset != end:
             raise broken(f"tensor {tensor.name} starts at byte {tensor.offset} instead of {end}")
         end += tensor.size

@@ -30,7 +30,8 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type:
 from services.init.errors import SourceError, Unreachable
 from services.init.verify import Expected
 
-TIMEOUT = httpx2.Timeout(10.0, read=30.0)  # seconds: a byte must come within 30
+# Seconds to connect, and for the next byte to come; both from the library's own variables, 10 by default.
+TIMEOUT = httpx2.Timeout(constants.HF_HUB_ETAG_TIMEOUT, read=constants.HF_HUB_DOWNLOAD_TIMEOUT)
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further try, when the hub answers badly or breaks off
 WAITS_TO_CONNECT = (1.0, 2.0)  # the same when nobody answers at all: usually there is no network
 LONGEST_WAIT = 60.0  # seconds of a Retry-After that are waited for

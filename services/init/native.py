@@ -1,4 +1,4 @@
-"""The native library as quantize and check need it: its backends loaded, its log lines heard, its last error kept.
+"""The native library as quantize and check need it: its backends loaded, its log lines heard, its errors kept.
 
 Owns the log callback (the library writes to it from its own threads; the reference must outlive the library's use of it).
 Importing this module loads llama.cpp, so import it only where it is needed.
@@ -16,7 +16,7 @@ from services.shared import backend
 
 library: Any = llama_cpp.llama_cpp  # the low-level API: C functions, untyped
 
-ERROR, CONTINUED = 3, 5  # enum ggml_log_level
+ERROR, CONTINUED = 4, 5  # enum ggml_log_level in ggml.h; the comments in llama-cpp-python have other numbers
 
 _listener: Callable[[str], None] | None = None
 _errors: list[str] = []
@@ -28,7 +28,7 @@ def _hear(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
     _last_level = _last_level if level == CONTINUED else level
     line = text.decode("utf-8", "replace")
     if _last_level == ERROR and line.strip():
-        _errors[:] = [*_errors[-9:], line.strip()]
+        _errors.append(line.strip())
     if _listener:
         _listener(line)
 
@@ -46,6 +46,6 @@ def start(listener: Callable[[str], None] | None = None) -> None:
     library.llama_backend_init()
 
 
-def last_error(otherwise: str) -> str:
-    """The library's own last error line, or `otherwise` when it said nothing."""
-    return _errors[-1] if _errors else otherwise
+def reason(otherwise: str) -> str:
+    """What went wrong since `start`, in the library's own words: its first error line, for later ones only follow from it."""
+    return _errors[0] if _errors else otherwise

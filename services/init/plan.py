@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.init import demo, selection
 from services.init.errors import SourceError, UnsupportedModel
@@ -17,15 +18,20 @@ from services.init.sources import Source
 from services.init.verify import Expected
 from services.init.volume import Volume
 
+if TYPE_CHECKING:
+    from services.init.architectures import Model
+
 
 @dataclass(frozen=True)
 class Figures:
-    """What decides how much disk and memory a model needs. None where it can't be known before the download.
+    """What decides how much disk and memory a model needs.
 
-    `parameters` counts weights as they are stored; `cell` is bytes of one KV cache cell, in F16; `quant` is a ready GGUF's own.
+    `model` is a checkpoint's. Of a ready GGUF: `weights`, their number, `cell`, bytes of a KV cache cell, and `quant`, its own;
+    all None before it is downloaded.
     """
 
-    parameters: int | None = None
+    model: Model | None = None
+    weights: int | None = None
     cell: int | None = None
     quant: str | None = None
 
@@ -78,34 +84,35 @@ def figures(plan: Plan) -> Figures:
     if ready := plan.ready_gguf:
         return _gguf_figures(ready) if ready.is_file() else Figures()
     if plan.source.kind == "demo":
-        from services.init.demo.expand import CONFIG, PARAMETERS, sizes
+        from services.init.demo.expand import CONFIG, sizes
 
-        return Figures(PARAMETERS, _cell({**CONFIG, **sizes()}))
+        return _figures({**CONFIG, **sizes()})
     if plan.source.kind == "folder":
         from services.init.checkpoint import Checkpoint
 
-        checkpoint = Checkpoint(plan.root)
-        parameters = sum(tensor.elements for tensor in checkpoint.tensors.values())
-        return Figures(parameters, _cell(checkpoint.config))
+        return _figures(Checkpoint(plan.root).config)
     from services.init import fetch
 
-    weights = sum(file.size for file in plan.files if file.path.endswith(".safetensors"))
     try:
         config = json.loads(fetch.small(plan, "config.json"))
     except ValueError:
         raise SourceError(f"config.json of {plan.source.repo} is not valid JSON, so it is no checkpoint that can be converted") from None
-    return Figures(weights // 2, _cell(config))
+    return _figures(config)
 
 
-def _cell(config: Mapping[str, Any]) -> int:
-    """Bytes of one KV cache cell: keys and values of every layer, two bytes each."""
+def _figures(config: Mapping[str, Any]) -> Figures:
     from services.init import architectures
 
     names = config.get("architectures")
     if not isinstance(names, list) or not names:
         raise UnsupportedModel("config.json names no architecture, so nobody can tell how the model computes; use a ready GGUF of it")
     model = architectures.model(str(names[0]), config)
-    return model.blocks * model.key_heads * model.head_size * 2 * 2
+    return Figures(model, cell=_cell(model.blocks, model.key_heads, model.head_size))
+
+
+def _cell(blocks: int, key_heads: int, head_size: int) -> int:
+    """Bytes of one KV cache cell: keys and values of every layer, in F16."""
+    return blocks * key_heads * head_size * 2 * 2
 
 
 def _gguf_figures(path: Path) -> Figures:
@@ -120,8 +127,8 @@ def _gguf_figures(path: Path) -> Figures:
 
     heads = value("attention.head_count", 1)
     size = value("attention.key_length", value("embedding_length") // max(1, heads))
-    cell = value("block_count") * value("attention.head_count_kv", heads) * size * 2 * 2
-    return Figures(path.stat().st_size // 2, cell, found.quant)
+    weights = sum(prod(tensor.shape) for tensor in found.tensors)
+    return Figures(None, weights, _cell(value("block_count"), value("attention.head_count_kv", heads), size), found.quant)
 
 
 def _checkpoint(folder: Path) -> list[str]:

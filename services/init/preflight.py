@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.init import demo, fetch
+from services.init import demo, fetch, sizes
 from services.init.errors import NotEnough
 from services.init.plan import Figures, Plan, figures
 from services.init.volume import Volume, size
 from services.shared import hardware
 from services.shared.settings import Settings
 
-# Bits a weight, rounded up: what llama.cpp's quants come to on models of 0.5 to 8 billion parameters, norms and scales included.
-BITS = {"q4_0": 4.8, "q4_k_m": 5.1, "q5_0": 5.7, "q5_k_m": 5.9, "q6_k": 6.7, "q8_0": 8.6, "f16": 16.1, "bf16": 16.1, "f32": 32.1}
-DISK_MARGIN = 100_000_000  # bytes: tokenizer metadata, the progress file, and what a file system keeps for itself
-# Bytes, measured on a 1.2 GB checkpoint with a vocabulary of 151,936: convert 183 MB, quantize 400 MB plus mapped pages of the source.
-STEPS_MEMORY = 700_000_000
+DISK_RESERVE = 100_000_000  # bytes for manifests, ledgers, logs, and what a file system keeps for itself
 RUN_MEMORY = 300_000_000  # bytes of the engine besides weights and KV cache: compute buffers, vocabulary, Python
 
 
@@ -33,7 +29,7 @@ class Need:
         return sum(self.parts.values())
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {hardware.human(number)}" for name, number in self.parts.items() if number > 0)
+        parts = ", ".join(f"{name} {hardware.human(number)}" for name, number in self.parts.items() if number)
         return f"{hardware.human(self.total)} ({parts})"
 
 
@@ -65,22 +61,22 @@ def disk(plan: Plan, figures: Figures, quant: str, there: int) -> Need:
     """Bytes of disk at the peak that are not taken yet. `there` bytes are in the work directory from an earlier run."""
     download = fetch.missing_bytes(plan) if plan.source.kind == "hub" else 0
     expanded = demo.EXPANDED if plan.source.kind == "demo" else 0
-    converted = result = 0
+    converted = 0
+    result = _result(plan, figures, quant)
     if _as_it_is(figures):
-        result = 0 if plan.source.kind == "hub" else plan.size
-    else:
-        result = _result(plan, figures, quant)
-        if plan.ready_gguf is None and quant not in ("f16", "bf16"):
-            converted = _stored(plan, figures) * 2
-    taken = min(there, expanded + converted + result)
-    return Need({"download": download, "conversion": expanded + converted, "result": result, "reserve": DISK_MARGIN, "less done": -taken})
+        result = 0 if plan.source.kind == "hub" else plan.size  # a second name on the same disk, or a copy
+    elif figures.model is not None and quant not in ("f16", "bf16"):
+        converted = sizes.size_estimate(figures.model, "bf16")
+    conversion = max(0, expanded + converted - there)
+    result = max(0, result - max(0, there - expanded - converted))
+    return Need({"download": download, "conversion": conversion, "result": result, "reserve": DISK_RESERVE})
 
 
 def memory(plan: Plan, figures: Figures, quant: str, cells: int) -> Need:
     """Bytes of memory of whatever takes most: preparing the model, or running it with its weights and a full KV cache."""
     weights = plan.size if _as_it_is(figures) else _result(plan, figures, quant)
     run = Need({"weights": weights, f"KV cache of {cells} cells": (figures.cell or 0) * cells, "computing": RUN_MEMORY})
-    steps = Need({"conversion and quantization": STEPS_MEMORY})
+    steps = Need({"conversion, quantization and check": sizes.memory_estimate(weights)})
     return max(run, steps, key=lambda need: need.total)
 
 
@@ -89,12 +85,7 @@ def _as_it_is(figures: Figures) -> bool:
     return figures.quant is not None and figures.quant not in ("f16", "bf16", "f32")
 
 
-def _stored(plan: Plan, figures: Figures) -> int:
-    """Weights; of a GGUF on the hub, whose header is not known yet, as many as its bytes could hold in 16 bits."""
-    return figures.parameters if figures.parameters is not None else plan.size // 2
-
-
 def _result(plan: Plan, figures: Figures, quant: str) -> int:
-    if plan.ready_gguf is not None and figures.quant is None:
-        return plan.size  # not downloaded yet: used as it is, or made smaller
-    return int(_stored(plan, figures) * BITS[quant] / 8)
+    """Bytes of the final file. A GGUF that is not downloaded yet is used as it is, or made smaller."""
+    known = figures.model or figures.weights
+    return sizes.size_estimate(known, quant) if known else plan.size

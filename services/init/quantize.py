@@ -26,7 +26,7 @@ FILE_TYPES = {
     "bf16": LlamaFileType.MOSTLY_BF16,
 }
 UNQUANTIZED = ("f16", "bf16", "f32")
-ROWS = 256 << 20  # bytes of one tensor's rows that the quantizer keeps at once; its own default is 8 GiB
+ROWS = 64 << 20  # bytes of one tensor's rows that the quantizer keeps at once; its own default is 8 GiB
 PROGRESS = re.compile(r"\[ *(\d+)/ *(\d+)\] +(\S+)")
 
 
@@ -48,7 +48,7 @@ def quantize(source: Path, out: Path, quant: str, threads: int, on_progress: Cal
     Raises:
         SettingsProblem: no such quant.
         CorruptFile: the source is no whole GGUF.
-        InitError: it is quantized already, or the library failed; then with its own last line.
+        InitError: it is quantized already, or the library failed; then with its own error line.
     """
     from services.init import native
 
@@ -71,10 +71,9 @@ def quantize(source: Path, out: Path, quant: str, threads: int, on_progress: Cal
     parameters.nthread = max(1, threads)
     parameters.ftype = int(FILE_TYPES[quant])
     parameters.max_buf_size = ROWS
-    try:
-        status = native.library.llama_model_quantize(bytes(source), bytes(out), ctypes.byref(parameters))
-    finally:
-        native.start()
+    status = native.library.llama_model_quantize(bytes(source), bytes(out), ctypes.byref(parameters))
+    reason = native.reason(f"status {status}")
+    native.start()
     if status != 0 or not out.is_file():
-        raise InitError(f"{source} could not be quantized to {quant}: {native.last_error(f'status {status}')}")
+        raise InitError(f"{source} could not be quantized to {quant}: {reason}")
     on_progress(total, total, "")

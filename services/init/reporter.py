@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -27,9 +27,10 @@ WINDOW = 10.0  # seconds over which the rate is taken
 
 
 class Reporter:
-    """Progress of one run. `terminal`: draw bars on standard error, else write log lines."""
+    """Progress of one run. `terminal`: draw bars on standard error, else write log lines. `clock` gives seconds."""
 
-    def __init__(self, path: Path, log: logging.Logger, *, terminal: bool) -> None:
+    def __init__(self, path: Path, log: logging.Logger, *, terminal: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self._path = path
         self._log = log
         self._terminal = terminal
@@ -75,7 +76,7 @@ class Step:
         self._name = name
         self._unit = unit
         self._bar: tqdm[None] | None = None
-        self._started = time.monotonic()
+        self._started = reporter.clock()
         self._samples: deque[tuple[float, int]] = deque([(self._started, done)])
         self._next_file = 0.0
         self._next_line = self._started + LINE_EVERY
@@ -101,10 +102,10 @@ class Step:
         """The step succeeded."""
         self._next_file = 0.0
         self._show()
-        self._reporter.line(f"{self._name} done {logs.facts(seconds=round(time.monotonic() - self._started, 1))}")
+        self._reporter.line(f"{self._name} done {logs.facts(seconds=round(self._reporter.clock() - self._started, 1))}")
 
     def _show(self) -> None:
-        now = time.monotonic()
+        now = self._reporter.clock()
         if now >= self._next_file:
             self._next_file = now + FILE_EVERY
             self._samples.append((now, self.done))

@@ -17,6 +17,7 @@ from services.init.catalog import Entry
 from services.init.errors import SettingsProblem
 
 DEMO = "demo"
+SPLIT = re.compile(r".*-\d{5}-of-(?!00001)\d{5}\.gguf")
 REPO = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?::(?P<file>.+))?", re.ASCII)
 
 
@@ -73,6 +74,7 @@ def _hub(repo: str, file: str | None, revision: str) -> Source:
     name = repo.replace("/", "--")
     if file is None:
         return Source("hub", name, repo, repo, revision)
+    _require_whole(file)
     if not file.endswith(".gguf") or file.startswith("/") or ".." in file.split("/"):
         raise SettingsProblem(f"[model] name: after the colon of {repo}:{file} stands the path of a .gguf file in the repository")
     return Source("hub", f"{name}--{_plain(Path(file).stem)}", f"{repo}:{file}", repo, revision, file)
@@ -80,14 +82,20 @@ def _hub(repo: str, file: str | None, revision: str) -> Source:
 
 def _local(location: Path, written: str) -> Source:
     """A folder or a file; the hash keeps two of the same name at different places apart."""
-    if location.suffix == ".gguf":
-        stem, kind = location.stem, "gguf"
-    elif location.is_file():
-        raise SettingsProblem(f"[model] name: {written}: a file must be a .gguf; for a Hugging Face checkpoint name its folder")
-    else:
-        stem, kind = location.name, "folder"
     mark = hashlib.sha256(str(location).encode()).hexdigest()[:8]
-    return Source("gguf" if kind == "gguf" else "folder", f"{_plain(stem)}-{mark}", stem, location=location)
+    if location.suffix == ".gguf":
+        _require_whole(location.name)
+        return Source("gguf", f"{_plain(location.stem)}-{mark}", location.stem, location=location)
+    if location.is_file():
+        raise SettingsProblem(f"[model] name: {written}: a file must be a .gguf; for a Hugging Face checkpoint name its folder")
+    return Source("folder", f"{_plain(location.name)}-{mark}", location.name, location=location)
+
+
+def _require_whole(file: str) -> None:
+    if SPLIT.fullmatch(file):
+        raise SettingsProblem(
+            f"[model] name: {file} is one part of a split GGUF; name one in a single file, or join it with llama-gguf-split --merge"
+        )
 
 
 def _plain(text: str) -> str:

@@ -6,8 +6,8 @@ converted or quantized is for convert.py and quantize.py.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -82,15 +82,13 @@ class Steps:
     def _take(self, ready: Path, part: Path) -> None:
         """A GGUF that is used as it is: the volume's own file gets a second name, a person's file is copied."""
         if self._plan.source.kind == "hub":
-            os.link(ready, part)
-            return
-        with (
-            self._report.step("convert", ready.stat().st_size, detail="copying") as step,
-            ready.open("rb") as read,
-            part.open("wb") as write,
-        ):
-            while chunk := read.read(files.CHUNK):
-                write.write(chunk)
+            with contextlib.suppress(OSError):  # a file system without hard links
+                part.hardlink_to(ready)
+                return
+        total = ready.stat().st_size
+        with self._report.step("convert", total, detail="copying") as step, ready.open("rb") as source, part.open("wb") as copy:
+            while chunk := source.read(files.CHUNK):
+                copy.write(chunk)
                 step.advance(len(chunk))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -20,16 +21,14 @@ WAYS_OUT = (
 
 def test_no_disk(init: Init, hub: Hub, small: Path) -> None:
     """The hub announces 900 TB; nothing is downloaded but the sizes and config.json."""
-    hub.declare(REPO, {"model.safetensors": 900_000_000_000_000, "tokenizer.json": 7_000_000})
-    entries = hub.repositories[REPO].commits[hub.repositories[REPO].branches["main"]]
-    real = Hub()
-    real.add("x/y", small)
-    (files,) = real.repositories["x/y"].commits.values()
-    entries["config.json"] = files["config.json"]
+    commit = hub.add(REPO, small)
+    entries = hub.repositories[REPO].commits[commit]
+    for name in [name for name in entries if name.endswith(".safetensors")]:
+        entries[name] = dataclasses.replace(entries[name], size=450_000_000_000_000)
     sentence = init.refused("--model", REPO, "--quant", "q4_0")
     assert re.fullmatch(
-        r"not enough disk for someone/small-llama at q4_0: preparing it takes 2070\.0 TB "
-        r"\(download 900\.0 TB, conversion 900\.0 TB, result 270\.0 TB, reserve 100\.0 MB\), and [\d.]+ [GT]B are free in \S+; "
+        r"not enough disk for someone/small-llama at q4_0: preparing it takes 900\.0 TB "
+        r"\(download 900\.0 TB, conversion 9\.6 MB, result [\d.]+ MB, reserve 100\.0 MB\), and [\d.]+ [GT]B are free in \S+; "
         r"free some space, set \[paths\] volume to a larger disk, or choose a smaller model or quant",
         sentence,
     )
@@ -142,10 +141,12 @@ def test_only_pickles(init: Init, hub: Hub, tmp_path: Path) -> None:
 
 
 def test_only_ggufs_or_nothing(init: Init, hub: Hub, tmp_path: Path) -> None:
-    (tmp_path / "a.gguf").write_bytes(b"x")
-    hub.add(REPO, tmp_path)
+    for name in ("ggufs/a.gguf", "data/data.csv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    hub.add(REPO, tmp_path / "ggufs")
     assert init.refused("--model", REPO) == f"{REPO} has no safetensors but 1 GGUF files; name one of them, such as {REPO}:a.gguf"
-    hub.declare("someone/data", {"data.csv": 5})
+    hub.add("someone/data", tmp_path / "data")
     assert "someone/data has no safetensors, so it is no checkpoint that can be converted; found: data.csv" in init.refused(
         "--model", "someone/data"
     )

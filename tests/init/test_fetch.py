@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import shutil
 import signal
+import subprocess
 import threading
 import time
 import urllib.request
@@ -94,13 +95,13 @@ def test_a_byte_that_stays_flipped_is_an_error(init: Init, hub: Hub, repo: str, 
     assert hub.sent(SHARD) == 3 * size(small) and hub.sent(OTHER) == size(small, OTHER)
 
 
-@pytest.mark.parametrize("path", ["GET /api/models", f"GET /cdn/.*{SHARD}", "GET /.*/resolve/.*/tokenizer.json"])
-def test_a_rate_limit_is_waited_for(init: Init, hub: Hub, repo: str, path: str) -> None:
-    hub.fault(path, status=429, headers={"Retry-After": "2"})
-    hub.fault(path, status=503)
-    log = init.ready("--model", repo)
-    assert "the hub answered 429 Too Many Requests; trying again in 2 s" in log
-    assert "the hub answered 503 Service Unavailable; trying again in 2 s" in log
+def test_a_rate_limit_is_waited_for(init: Init, hub: Hub, repo: str) -> None:
+    for path in ("GET /api/models", f"GET /cdn/.*{SHARD}", "GET /.*/resolve/.*/tokenizer.json"):
+        hub.fault(path, status=429, headers={"Retry-After": "2"})
+        hub.fault(path, status=503)
+    log = init.ready("--model", repo, "--quant", "bf16")
+    assert log.count("the hub answered 429 Too Many Requests; trying again in 2 s") == 3
+    assert log.count("the hub answered 503 Service Unavailable; trying again in 2 s") == 3
 
 
 def test_a_rate_limit_of_an_hour_is_not_waited_for(init: Init, hub: Hub, repo: str) -> None:
@@ -127,8 +128,30 @@ def test_a_mirror_with_or_without_xet(small: Path, tmp_path: Path, xet: bool) ->
     with Hub(xet=xet) as hub:
         hub.add(REPO, small)
         init = Init(tmp_path, hub.endpoint)
-        init.ready("--model", REPO, "--quant", "bf16")
+        init.ready("--model", REPO, "--quant", "bf16", HF_HUB_DISABLE_XET="0")
         assert not [request for request in hub.requests if "xet" in request.path]
+
+
+def test_a_silent_server_is_left_and_asked_again(init: Init, hub: Hub, repo: str, small: Path) -> None:
+    hub.fault("GET /api/models", silence=20)
+    hub.fault(f"GET /cdn/.*{SHARD}", silence=20)
+    log = init.ready("--model", repo, "--quant", "bf16", HF_HUB_DOWNLOAD_TIMEOUT=2)
+    assert log.count("the hub did not answer in time; trying again in 1 s") == 2
+    assert hub.sent(SHARD) == size(small)
+
+
+def test_a_hub_with_a_private_certificate_authority(small: Path, tmp_path: Path) -> None:
+    pem = tmp_path / "hub.pem"
+    names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", pem, "-out", tmp_path / "ca.pem"]
+    subprocess.run([*command, "-subj", "/CN=hub", "-addext", names], check=True, capture_output=True)
+    pem.write_bytes(pem.read_bytes() + (tmp_path / "ca.pem").read_bytes())
+    with Hub(tls=pem) as hub:
+        hub.add(REPO, small)
+        init = Init(tmp_path / "home", hub.endpoint)
+        sentence = init.refused("--model", REPO)
+        assert "CERTIFICATE_VERIFY_FAILED" in sentence and "set SSL_CERT_FILE to your certificate authority's file" in sentence
+        init.ready("--model", REPO, "--quant", "bf16", SSL_CERT_FILE=tmp_path / "ca.pem")
 
 
 def test_the_token_goes_to_the_hub_and_nowhere_else(init: Init, hub: Hub, repo: str) -> None:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from services.init.demo import HERE
 
 VOCABULARY = 151936
-PARAMETERS = 80_941_312  # as expanded; 3.5 million of them are trained
 SPARSE = ("model.embed_tokens.weight", "lm_head.weight")
 
 # As DeepSeek published theirs: bos_token_id here is not the tokenizer's (151646), which is right.
