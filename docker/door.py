@@ -46,7 +46,9 @@ table inet door {{
 def closed(bind: str, secrets: str) -> None:
     """Refuse to open the ports to others where nobody would be asked for a key or a password."""
     if not secrets and not ipaddress.ip_address(bind).is_loopback:
-        sys.exit(f"door: CLOISTER_BIND={bind} opens page and API to others: run scripts/keys first, it makes an API key and a page password")
+        sys.exit(
+            f"door: CLOISTER_BIND={bind} opens page and API to others: run scripts/keys first, it makes an API key and a page password"
+        )
 
 
 def edge() -> str:

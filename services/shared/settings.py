@@ -101,7 +101,7 @@ class UiSettings:
     password: Path | None
     api: str
     key: Path | None
-    root: str
+    path: str
 
 
 @dataclass(frozen=True)

@@ -57,11 +57,11 @@ def create_app(config: Settings, chat: Chat, client: Client, watch: Watch) -> Fa
         run_history=False,
         ssr_mode=False,
         show_error=False,
-        root_path=None if config.ui.root == "/" else config.ui.root.rstrip("/"),
+        root_path=None if config.ui.path == "/" else config.ui.path.rstrip("/"),
         auth=(lambda _, password: passwords.name(password) is not None) if passwords else None,
     )
     # The whole conversation travels with a question, thoughts included: that is more than the API is sent of it.
-    door.guard(app, limit=4 * config.api.max_body)
+    door.guard(app, limit=4 * config.api.max_body, login=bool(passwords))
     return app
 
 

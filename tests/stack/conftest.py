@@ -42,9 +42,7 @@ class Stack:
     api_url: str
 
     def run(self, *command: str | Path, check: bool = True, timeout: float = 600, **more: Any) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            command, cwd=ROOT, env=self.env, text=True, capture_output=True, timeout=timeout, check=False, **more
-        )
+        done = subprocess.run(command, cwd=ROOT, env=self.env, text=True, capture_output=True, timeout=timeout, check=False, **more)
         assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

@@ -136,7 +136,11 @@ def test_open_to_others_only_with_keys(stack: Stack, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "settings, complaint",
-    [({"GATEWAY_TLS_NAMES": "a b{"}, "CLOISTER_TLS"), ({"GATEWAY_SUBPATH": "cloister"}, "CLOISTER_SUBPATH"), ({"GATEWAY_PROXIED": "1"}, "PROXIED")],
+    [
+        ({"GATEWAY_TLS_NAMES": "a b{"}, "CLOISTER_TLS"),
+        ({"GATEWAY_SUBPATH": "cloister"}, "CLOISTER_SUBPATH"),
+        ({"GATEWAY_PROXIED": "1"}, "PROXIED"),
+    ],
 )
 def test_wrong_settings_stop_the_gateway(stack: Stack, settings: dict[str, str], complaint: str) -> None:
     flags = [part for name, value in settings.items() for part in ("--env", f"{name}={value}")]
