@@ -15,6 +15,10 @@ NAMES = ["huggingface.co", "example.com"]
 CLOSED = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM, errno.EACCES, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETDOWN}
 
 
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
 def resolve(name: str) -> str | None:
     return str(socket.getaddrinfo(name, 443)[0][4][0])
 
@@ -84,13 +88,13 @@ def main() -> int:
                 reasons.add(error.strerror)
             else:  # a timeout: a packet went out and nobody answered, or a filter swallowed it
                 outcome = f"not refused: {error}"
-                print(f"{socket.gethostname()}: {what} {host}: {outcome}")
+                say(f"{socket.gethostname()}: {what} {host}: {outcome}")
                 leaks += 1
         else:
-            print(f"{socket.gethostname()}: {what} {host}: OPEN, {outcome}")
+            say(f"{socket.gethostname()}: {what} {host}: OPEN, {outcome}")
             leaks += 1
     closed = f"{len(tries) - leaks} of {len(tries)} ways closed ({', '.join(sorted(map(str, reasons)))})"
-    print(f"{os.environ.get('HOSTNAME', '?')} as uid {os.getuid()}: {closed}, {time.monotonic() - began:.1f} s")
+    say(f"{os.environ.get('HOSTNAME', '?')} as uid {os.getuid()}: {closed}, {time.monotonic() - began:.1f} s")
     return 1 if leaks else 0
 
 
