@@ -95,27 +95,29 @@ def ask(url: str, question: str = QUESTION, **fields: Any) -> dict[str, Any]:
     return message
 
 
+def succeeds(*command: str | Path, timeout: float = 120) -> bool:
+    return subprocess.run(command, capture_output=True, timeout=timeout, check=False).returncode == 0
+
+
 @pytest.fixture(scope="session")
-def engine() -> None:
-    """A Docker engine with Compose. Without one: brought up where CI runs as root on Debian, else the tests are skipped."""
-    answers = ("docker", "compose", "ls")
-    if shutil.which("docker") and subprocess.run(answers, capture_output=True, check=False).returncode == 0:
-        return
-    if os.environ.get("CI") != "true":
-        pytest.skip("no Docker engine answers; with CI=true this is a failure")
+def engine() -> str:
+    """A Docker engine with Compose; the image to build from. What is missing is brought up where CI runs, else it is a skip."""
+    bare, ours = "debian:bookworm-slim", "cloister-base:bookworm"
+    wanted = os.environ.get("BASE_IMAGE")
+    if not (shutil.which("docker") and succeeds("docker", "compose", "version") and succeeds("docker", "info")):
+        if os.environ.get("CI") != "true":
+            pytest.skip("no Docker engine answers; with CI=true it is brought up, and without one that is a failure")
+    elif wanted or succeeds("docker", "image", "inspect", ours):
+        return wanted or ours
+    elif succeeds("docker", "image", "inspect", bare) or succeeds("docker", "pull", bare, timeout=300):
+        return bare
     done = subprocess.run([HERE / "engine", "up"], text=True, capture_output=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def base_image() -> str:
-    """The base to build from: what BASE_IMAGE says, else the bootstrapped one where it is there, else Debian's."""
-    ours = "cloister-base:bookworm"
-    there = subprocess.run(["docker", "image", "inspect", ours], capture_output=True, check=False).returncode == 0
-    return os.environ.get("BASE_IMAGE") or (ours if there else "debian:bookworm-slim")
+    return wanted or ours
 
 
 @pytest.fixture(scope="session")
-def outside(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def outside(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The outside world, with the demo model on its hub."""
     if os.geteuid() != 0:
         assert os.environ.get("CI") != "true", "the outside world needs root"
@@ -127,12 +129,12 @@ def outside(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def stack(outside: World) -> Iterator[Stack]:
+def stack(engine: str, outside: World) -> Iterator[Stack]:
     """The stack, started by scripts/up with a model of the outside world's hub; every test leaves it running."""
     page, api = free_port(), free_port()
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("CLOISTER_", "HF_")) and not k.lower().endswith("_proxy")}
     settings = {
-        "BASE_IMAGE": base_image(),
+        "BASE_IMAGE": engine,
         "CLOISTER_PROJECT": "cloister-test",
         "CLOISTER_TAG": "test",
         "CLOISTER_UI__PORT": str(page),
