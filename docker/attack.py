@@ -8,9 +8,13 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 HOSTS4 = ["1.1.1.1", "8.8.8.8", "192.168.0.1", "10.0.0.1", *[a for a in sys.argv[1:] if ":" not in a]]
 HOSTS6 = ["2606:4700:4700::1111", *[a for a in sys.argv[1:] if ":" in a]]
+NAME = socket.gethostname()
+PATIENCE = 6.0  # seconds; looking for a next hop takes the kernel three
 NAMES = ["huggingface.co", "example.com"]
 CLOSED = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM, errno.EACCES, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETDOWN}
 
@@ -23,14 +27,9 @@ def resolve(name: str) -> str | None:
     return str(socket.getaddrinfo(name, 443)[0][4][0])
 
 
-def ask_resolver(address: str) -> str | None:
-    """A DNS question of our own, in case the container's resolver is the only one that is closed."""
-    return udp(address, 53)
-
-
 def tcp(address: str, port: int) -> str | None:
     with socket.socket(_family(address)) as link:
-        link.settimeout(2)
+        link.settimeout(PATIENCE)
         try:
             link.connect((address, port))
         except ConnectionRefusedError:
@@ -39,18 +38,32 @@ def tcp(address: str, port: int) -> str | None:
 
 
 def udp(address: str, port: int) -> str | None:
+    question = b"\x12\x34\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1"
     with socket.socket(_family(address), socket.SOCK_DGRAM) as link:
-        link.settimeout(1)
-        link.sendto(b"\x12\x34\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1", (address, port))
-        return "sent"
+        link.connect((address, port))
+        return _exchange(link, question)
 
 
 def ping(address: str) -> str | None:
     six = ":" in address
-    with socket.socket(_family(address), socket.SOCK_DGRAM, socket.getprotobyname("ipv6-icmp" if six else "icmp")) as link:
-        link.settimeout(1)
-        link.sendto(bytes([128 if six else 8, 0, 0, 0, 0, 1, 0, 1]) + b"cloister", (address, 0))
+    with socket.socket(_family(address), socket.SOCK_DGRAM, socket.IPPROTO_ICMPV6 if six else socket.IPPROTO_ICMP) as link:
+        link.connect((address, 0))
+        return _exchange(link, bytes([128 if six else 8, 0, 0, 0, 0, 1, 0, 1]) + b"cloister")
+
+
+def _exchange(link: socket.socket, data: bytes) -> str:
+    """Send and wait: where nobody on the link takes the packet, the kernel says so after three seconds."""
+    six = link.family == socket.AF_INET6
+    link.setsockopt(socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP, 25 if six else 11, 1)  # IPV6_RECVERR, IP_RECVERR
+    link.settimeout(PATIENCE)
+    link.send(data)
+    try:
+        link.recv(2048)
+    except ConnectionRefusedError:
+        return "somebody refused"
+    except TimeoutError:
         return "sent"
+    return "answered"
 
 
 def raw(address: str) -> str | None:
@@ -77,24 +90,24 @@ def main() -> int:
     tries += [(f"udp {port}", lambda a, p=port: udp(a, p), host) for host in HOSTS4 + HOSTS6 for port in (53, 443)]
     tries += [("ping", ping, host) for host in HOSTS4 + HOSTS6]
     tries += [("raw", raw, host) for host in HOSTS4 + HOSTS6] + [("frame", frame, "ff:ff:ff:ff:ff:ff")]
-    leaks, began, reasons = 0, time.monotonic(), set()
-    for what, act, host in tries:
+    began, leaks, reasons = time.monotonic(), 0, set()
+
+    def attempt(one: tuple[str, Callable[[str], str | None], str]) -> str | OSError | None:
         try:
-            outcome = act(host)
-        except socket.gaierror as error:
-            reasons.add(error.strerror)
+            return one[1](one[2])
         except OSError as error:
-            if error.errno in CLOSED:
-                reasons.add(error.strerror)
-            else:  # a timeout: a packet went out and nobody answered, or a filter swallowed it
-                outcome = f"not refused: {error}"
-                say(f"{socket.gethostname()}: {what} {host}: {outcome}")
-                leaks += 1
-        else:
-            say(f"{socket.gethostname()}: {what} {host}: OPEN, {outcome}")
+            return error
+
+    with ThreadPoolExecutor(len(tries)) as pool:
+        outcomes = list(pool.map(attempt, tries))
+    for (what, _, host), outcome in zip(tries, outcomes, strict=True):
+        if isinstance(outcome, OSError) and (isinstance(outcome, socket.gaierror) or outcome.errno in CLOSED):
+            reasons.add(outcome.strerror)
+        else:  # also a connection that nobody answered: its packets went somewhere
+            say(f"{NAME}: {what} {host}: OPEN, {outcome}")
             leaks += 1
     closed = f"{len(tries) - leaks} of {len(tries)} ways closed ({', '.join(sorted(map(str, reasons)))})"
-    say(f"{os.environ.get('HOSTNAME', '?')} as uid {os.getuid()}: {closed}, {time.monotonic() - began:.1f} s")
+    say(f"{NAME} as uid {os.getuid()}: {closed}, {time.monotonic() - began:.1f} s")
     return 1 if leaks else 0
 
 

@@ -21,8 +21,10 @@ NOBODY = 65534
 MOST = 1024  # connections at once
 PIECE = 64 << 10
 
+# Docker's own rules in here, by which its resolver is reached, stay.
 FILTER = """
-flush ruleset
+table inet door
+delete table inet door
 table inet door {{
   chain output {{
     type filter hook output priority 0; policy drop;
