@@ -49,6 +49,15 @@ def test_a_file_without_a_type_is_unknown() -> None:
     assert header.Header({"general.file_type": 0}, {}, [], 0).quant == "f32"
 
 
+def test_a_file_without_tensors_needs_no_padding(tmp_path: Path) -> None:
+    """Vocabularies without a model, as llama.cpp ships them, end with the header."""
+    writer = gguf.GGUFWriter(tmp_path / "vocabulary.gguf", "llama")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    assert header.read(tmp_path / "vocabulary.gguf").tensors == []
+
+
 def test_no_file_and_no_gguf(tmp_path: Path) -> None:
     with pytest.raises(CorruptFile, match="no such file"):
         header.read(tmp_path / "nothing")
