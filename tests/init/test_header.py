@@ -76,17 +76,17 @@ def test_every_cut_is_found(path: Path) -> None:
 
 def test_flipped_bits_are_read_or_refused(path: Path) -> None:
     data, chance = path.read_bytes(), random.Random(0)
+    end = header.read(path).data
     refused = 0
-    for _ in range(2000):
+    for _ in range(500):
         damaged = bytearray(data)
-        damaged[chance.randrange(header.read(path).data if refused == 0 else 400)] ^= 1 << chance.randrange(8)
+        damaged[chance.randrange(end)] ^= 1 << chance.randrange(8)
         path.write_bytes(damaged)
         try:
             header.read(path)
         except CorruptFile:
             refused += 1
-        path.write_bytes(data)
-    assert refused > 500
+    assert refused > 100
 
 
 @pytest.mark.parametrize(
