@@ -179,6 +179,8 @@ RECIPES: tuple[Recipe, ...] = (
         QWEN3 | {"attention_bias": True, "rope_scaling": {"type": "linear", "factor": 2.0}},
         lambda: vocabularies.qwen2(thinking=True, end=True),
     ),
+    Recipe("qwen3-no-tokenizer-config", QWEN3, lambda: vocabularies.qwen2(thinking=True, end=True), files={"tokenizer_config.json": None}),
+    Recipe("qwen2-deepseek-without-bos", QWEN2, lambda: _configured(vocabularies.deepseek_qwen, add_bos_token=False)),
     Recipe("SmolLM2-135M-Instruct", LLAMA, vocabularies.smollm2, outputs=("auto", "f16")),
     Recipe(
         "llama-untied-llama3-rope",
