@@ -34,7 +34,7 @@ def create_app(config: Settings) -> FastAPI:
             yield
 
     home = Appliance(config)
-    app = FastAPI(title="Cloister", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Cloister", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.appliance = home
     app.include_router(health.router)
     app.include_router(openai.router)

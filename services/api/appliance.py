@@ -14,7 +14,7 @@ from services.api.errors import ApiError, EngineFailed, Unavailable
 from services.api.model import ServedModel
 from services.api.prompt import Prompt
 from services.api.reasoning import ReasoningSplitter
-from services.shared import VERSION, manifest, progress, wire
+from services.shared import VERSION, progress, wire
 from services.shared.settings import Settings
 
 log = logging.getLogger("api")
@@ -35,7 +35,7 @@ class Appliance:
         self._broken = None
         try:
             self._model = await ServedModel.load(hello)
-        except (manifest.ManifestError, ApiError) as error:
+        except (ApiError, OSError, ValueError) as error:  # ManifestError is a ValueError
             self._broken = str(error)
             log.error("the loaded model can't be served: %s", error)
 

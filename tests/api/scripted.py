@@ -19,7 +19,7 @@ from services.api.app import create_app
 from services.shared import manifest, settings, wire
 from tests.conftest import environment, free_port
 
-PATIENCE = 30.0  # seconds; the machine may be busy
+PATIENCE = 60.0  # seconds; the machine may be busy
 
 # A template with its own control tokens, in R1's manner: it opens the thought itself.
 TEMPLATE = (
@@ -82,6 +82,7 @@ class ScriptedEngine:
         self.requests: list[wire.Generate] = []
         self.cancelled: dict[str, float] = {}
         self.observes = True  # answers how it is
+        self.greeting: bytes | None = None  # instead of `hello`
         self.open = 0  # requests that are neither finished nor cancelled
         self._path = path
         self._server: asyncio.Server | None = None
@@ -117,7 +118,7 @@ class ScriptedEngine:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         decoder = wire.Decoder()
-        writer.write(wire.encode(self.hello))
+        writer.write(self.greeting or wire.encode(self.hello))
         try:
             while data := await reader.read(1 << 16):
                 for message in decoder.feed(data):
@@ -169,12 +170,21 @@ class Stand:
         self.url = f"http://127.0.0.1:{self.port}"
         self.model = home / "volume/models/scripted/q4"
         self.model.mkdir(parents=True)
+        self.config.paths.progress.parent.mkdir(parents=True, exist_ok=True)
         self.prepare()
         self.app = create_app(self.config)
         self.loop: asyncio.AbstractEventLoop
         self.engine: ScriptedEngine
         self._server = uvicorn.Server(
-            uvicorn.Config(self.app, host="127.0.0.1", port=self.port, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+            uvicorn.Config(
+                self.app,
+                host="127.0.0.1",
+                port=self.port,
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=1,
+            )
         )
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
