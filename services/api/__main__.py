@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -33,7 +34,8 @@ def main() -> int:
     )
     log.info("serving %s", logs.facts(address=f"http://{config.api.host}:{config.api.port}"))
     server = uvicorn.Server(options)
-    server.run()
+    with contextlib.suppress(SystemExit):  # uvicorn's own, after it has said why it can't start
+        server.run()
     return 0 if server.started else 1
 
 

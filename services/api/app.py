@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
+import traceback
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
@@ -36,19 +36,17 @@ def create_app(config: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        connection = asyncio.create_task(home.engine.run())
-        yield
-        connection.cancel()
+        async with home.open():
+            yield
 
     home = Appliance(config)
-    app = FastAPI(title="Cloister", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Cloister", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.appliance = home
     app.include_router(health.router)
     app.include_router(openai.router)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected)
     app.add_middleware(BodyLimit, limit=config.api.max_body)
     app.add_middleware(Auth, keys=Secrets(config.api.keys))
     app.add_middleware(RequestLog)
@@ -82,13 +80,8 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(wrong.body(), status_code=error.status_code, headers=error.headers)
 
 
-async def _unexpected(_: Request, error: Exception) -> JSONResponse:
-    log.error("unexpected error %s", logs.facts(type=type(error).__name__), exc_info=error)
-    return _response(ApiError("an internal error: the log of the api has the details", code="internal"))
-
-
 class BodyLimit:
-    """Refuses bodies longer than `limit` bytes, announced or not, before they fill the memory."""
+    """Reads the body, and refuses one that is longer than `limit` bytes, announced or not, before it fills the memory."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app, self._limit = app, limit
@@ -98,31 +91,33 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        error = TooLarge(f"the body is longer than [api] max_body, {self._limit} bytes")
-        if announced.isdigit() and int(announced) > self._limit:
+        length, body, more = int(announced) if announced.isdigit() else 0, bytearray(), True
+        while more and max(length, len(body)) <= self._limit:
+            message = await receive()
+            if message["type"] != "http.request":
+                return  # the client has gone
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        if max(length, len(body)) > self._limit:
+            error = TooLarge(f"the body is longer than [api] max_body, {self._limit} bytes")
             await _response(error)(scope, receive, send)
             return
-        seen = 0
+        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+        await self._app(scope, lambda: _ready(whole.pop()) if whole else receive(), send)
 
-        async def limited() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._limit:
-                raise error
-            return message
 
-        await self._app(scope, limited, send)
+async def _ready(message: Message) -> Message:
+    return message
 
 
 class RequestLog:
-    """One line a request: method, path, status, seconds. Never what was asked or answered."""
+    """One line a request: method, path, status, seconds. Never what was asked or answered, not even by an unexpected error's message."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in QUIET:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began, status = time.monotonic(), 0
@@ -135,8 +130,14 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, watched)
+        except Exception as error:
+            places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+            log.error("unexpected error %s", logs.facts(type=type(error).__name__, at=" < ".join(reversed(places))))
+            if not status:
+                internal = ApiError("an internal error: the log of the api has the details", code="internal")
+                await _response(internal)(scope, receive, watched)
         finally:
-            seconds = f"{time.monotonic() - began:.2f}"
-            log.info(
-                "request %s", logs.facts(method=scope["method"], path=quote(scope["path"]), status=status or "aborted", seconds=seconds)
-            )
+            if scope["path"] not in QUIET:
+                seconds = f"{time.monotonic() - began:.2f}"
+                facts = logs.facts(method=scope["method"], path=quote(scope["path"]), status=status or "aborted", seconds=seconds)
+                log.info("request %s", facts)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 from services.api.completion import Completion
@@ -11,7 +14,7 @@ from services.api.errors import ApiError, EngineFailed, Unavailable
 from services.api.model import ServedModel
 from services.api.prompt import Prompt
 from services.api.reasoning import ReasoningSplitter
-from services.shared import VERSION, manifest, progress, wire
+from services.shared import VERSION, progress, wire
 from services.shared.settings import Settings
 
 log = logging.getLogger("api")
@@ -27,13 +30,30 @@ class Appliance:
         self._model: ServedModel | None = None
         self._broken: str | None = None
 
-    def _on_hello(self, hello: wire.Hello) -> None:
-        self._model, self._broken = None, None
+    async def _on_hello(self, hello: wire.Hello) -> None:
+        await self._let_go()
+        self._broken = None
         try:
-            self._model = ServedModel.load(hello)
-        except (manifest.ManifestError, ApiError) as error:
+            self._model = await ServedModel.load(hello)
+        except (ApiError, OSError, ValueError) as error:  # ManifestError is a ValueError
             self._broken = str(error)
             log.error("the loaded model can't be served: %s", error)
+
+    async def _let_go(self) -> None:
+        model, self._model = self._model, None
+        if model is not None:
+            await model.close()
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Keep up the connection to the engine in here."""
+        connection = asyncio.create_task(self.engine.run())
+        try:
+            yield
+        finally:
+            connection.cancel()
+            await asyncio.wait([connection])
+            await self._let_go()
 
     def model(self) -> ServedModel:
         """The model that answers now.
@@ -79,16 +99,16 @@ class Appliance:
         Raises:
             ApiError: it was refused, or the engine is not there.
         """
+        model = self.model()
         request = wire.Generate(
             self.engine.new_id(),
             prompt.parts,
             sampling,
-            max_tokens=max_tokens or self._config.api.max_tokens,
+            max_tokens=min(max_tokens or self._config.api.max_tokens, model.context),
             stop=stop,
             ignore_eos=ignore_eos,
             in_thought=prompt.in_thought,
         )
-        model = self.model()
         answer = self.engine.generate(request)
         try:
             if await answer.event(ACCEPT_WITHIN) is None:
@@ -101,20 +121,8 @@ class Appliance:
     async def status(self) -> dict[str, Any]:
         """Everything /v1/status tells."""
         now = self.progress()
-        hello, model, load = self.engine.hello, self._model, None
-        if hello is not None and model is not None:
-            seen = await self.engine.observe()
-            load = {
-                "threads": hello.threads,
-                "threads_reason": hello.threads_reason,
-                "running": seen.running,
-                "waiting": seen.waiting,
-                "sequences": hello.sequences,
-                "cells_used": seen.cells_used,
-                "cells": hello.cells,
-                "tokens_per_second": seen.tokens_per_second,
-                "memory": seen.memory,
-            }
+        load = await self._load()
+        hello, model = self.engine.hello, self._model
         return {
             "state": self.state(),
             "notice": now.notice if now else None,
@@ -123,6 +131,27 @@ class Appliance:
             "model": _model(model) if model and hello else None,
             "engine": load,
             "version": VERSION,
+        }
+
+    async def _load(self) -> dict[str, Any] | None:
+        """What the engine says of itself; None when there is none or it does not answer."""
+        hello = self.engine.hello
+        if hello is None or self._model is None:
+            return None
+        try:
+            seen = await self.engine.observe()
+        except ApiError:
+            return None
+        return {
+            "threads": hello.threads,
+            "threads_reason": hello.threads_reason,
+            "running": seen.running,
+            "waiting": seen.waiting,
+            "sequences": hello.sequences,
+            "cells_used": seen.cells_used,
+            "cells": hello.cells,
+            "tokens_per_second": seen.tokens_per_second,
+            "memory": seen.memory,
         }
 
 

@@ -6,14 +6,13 @@ Knows the wire's messages, nothing of HTTP. When the engine dies, every open req
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from services.api.errors import ApiError, EngineFailed, Unavailable, from_engine
+from services.api.errors import ApiError, EngineFailed, TooLarge, Unavailable, from_engine
 from services.shared import logs, wire
 
 log = logging.getLogger("api")
@@ -57,9 +56,9 @@ class Answer:
 
 
 class EngineClient:
-    """A connection to the engine that is kept up. `hello` is None while there is none; `on_hello` is told of each new engine."""
+    """A connection to the engine that is kept up. `hello` is None while there is none; `on_hello` is told of each new engine first."""
 
-    def __init__(self, path: Path, on_hello: Callable[[wire.Hello], None]) -> None:
+    def __init__(self, path: Path, on_hello: Callable[[wire.Hello], Awaitable[None]]) -> None:
         self.hello: wire.Hello | None = None
         self._path = path
         self._on_hello = on_hello
@@ -70,8 +69,12 @@ class EngineClient:
     async def run(self) -> None:
         """Keep the connection up until cancelled."""
         while True:
-            with contextlib.suppress(OSError):
+            try:
                 await self._converse()
+            except OSError:
+                pass  # nobody listens yet
+            except Exception as error:
+                log.error("talking to the engine failed %s", logs.facts(reason=type(error).__name__))
             await asyncio.sleep(RECONNECT)
 
     async def _converse(self) -> None:
@@ -80,7 +83,7 @@ class EngineClient:
         try:
             while data := await reader.read(1 << 16):
                 for message in decoder.feed(data):
-                    self._take(message)
+                    await self._take(message)
         except (wire.WireError, ConnectionError) as error:
             log.warning("engine connection broke %s", logs.facts(reason=f'"{error}"'))
         finally:
@@ -92,9 +95,9 @@ class EngineClient:
             for answer in self._answers.values():
                 answer.put(EngineFailed("the engine stopped in the middle of this answer and is being restarted: ask again in a moment"))
 
-    def _take(self, message: wire.Message) -> None:
+    async def _take(self, message: wire.Message) -> None:
         if isinstance(message, wire.Hello):
-            self._on_hello(message)
+            await self._on_hello(message)
             self.hello = message
             log.info("engine connected %s", logs.facts(model=Path(message.model).parent.name, context=message.context))
         elif answer := self._answers.get(message.id):
@@ -105,6 +108,7 @@ class EngineClient:
 
         Raises:
             Unavailable: there is no engine now.
+            TooLarge: the prompt is longer than any message may be.
         """
         return self._ask(request)
 
@@ -134,8 +138,11 @@ class EngineClient:
     def _ask(self, message: wire.Message) -> Answer:
         if self.hello is None or self._writer is None:
             raise Unavailable("the model is not ready yet: see /v1/status for what is under way")
+        data = wire.encode(message)
+        if len(data) > wire.MAX_MESSAGE:
+            raise TooLarge(f"the prompt makes a message of {len(data)} bytes for the engine, which takes at most {wire.MAX_MESSAGE}")
         answer = self._answers[message.id] = Answer(self, message.id)
-        self._writer.write(wire.encode(message))
+        self._writer.write(data)
         return answer
 
     def forget(self, answer: Answer, *, cancel: bool) -> None:

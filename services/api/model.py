@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.api.errors import NotFound
-from services.api.prompt import ChatTemplate, TemplateError
+from services.api.prompt import TemplateError
+from services.api.renderer import Renderer
 from services.shared import manifest, wire
 from services.shared.manifest import Manifest
 
@@ -18,13 +19,13 @@ class ServedModel:
     """One loaded model. `context` is tokens per conversation; `by_token`: the thinking tags are tokens of the vocabulary."""
 
     manifest: Manifest
-    template: ChatTemplate | None
+    template: Renderer | None
     context: int
     by_token: bool
 
     @classmethod
-    def load(cls, hello: wire.Hello) -> ServedModel:
-        """Read the manifest of the directory that the engine named.
+    async def load(cls, hello: wire.Hello) -> ServedModel:
+        """Read the manifest of the directory that the engine named. Close the result in the end.
 
         Raises:
             ManifestError, TemplateError: the volume holds a model that this version can't serve.
@@ -32,8 +33,14 @@ class ServedModel:
         card = manifest.read(Path(hello.model))
         template = None
         if card.chat_template:
-            template = ChatTemplate(card.chat_template, bos_token=card.bos_token, eos_token=card.eos_token)
+            template = Renderer(card.chat_template, bos_token=card.bos_token, eos_token=card.eos_token)
+            await template.start()
         return cls(card, template, hello.context, hello.think_end is not None)
+
+    async def close(self) -> None:
+        """End what was started for it."""
+        if self.template is not None:
+            await self.template.close()
 
     def accept(self, name: str | None) -> None:
         """Check the model that a request names; none, `default`, the name, the title and the repository are all the loaded one.
@@ -46,7 +53,7 @@ class ServedModel:
             text = f"the model {name!r} is not here; this appliance serves {self.manifest.name!r} (or 'default')"
             raise NotFound(text, param="model", code="model_not_found")
 
-    def chat_template(self) -> ChatTemplate:
+    def chat_template(self) -> Renderer:
         """The template.
 
         Raises:

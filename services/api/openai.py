@@ -9,9 +9,11 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from services.api.appliance import Appliance
 from services.api.completion import Alive, Closing, Completion
@@ -21,7 +23,7 @@ from services.api.reasoning import Piece
 from services.shared import wire
 
 router = APIRouter()
-DISCONNECT_CHECK = 0.2  # seconds between two looks whether the client of a plain answer is still there
+DISCONNECT_CHECK = 0.1  # seconds between two looks whether the client of a plain answer is still there
 CHANNELS = {"thinking": "reasoning_content", "answer": "content"}
 
 
@@ -44,13 +46,25 @@ async def one_model(request: Request, name: str) -> JSONResponse:
 async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """Answer a conversation, streamed or whole."""
     unknown = body.check_extra()
-    completion = await start(appliance(request), body)
     head = Head(appliance(request).model().manifest.name)
-    headers = {"X-Cloister-Ignored": ", ".join(sorted(unknown)).encode("ascii", "replace").decode()} if unknown else {}
+    completion = await start(appliance(request), body)
+    headers = {"X-Cloister-Ignored": ", ".join(quote(name, errors="replace")[:100] for name in sorted(unknown)[:20])} if unknown else {}
     if body.stream:
-        headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        return StreamingResponse(stream(completion, head, body), media_type="text/event-stream", headers=headers)
+        return EventStream(completion, stream(completion, head, body), headers)
     return JSONResponse(await whole(request, completion, head), headers=headers)
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events of a completion, which is closed even when nobody has read the first one."""
+
+    def __init__(self, completion: Completion, events: AsyncIterator[bytes], headers: dict[str, str]) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._completion = completion
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.closing(self._completion):
+            await super().__call__(scope, receive, send)
 
 
 class Head:
@@ -79,7 +93,7 @@ async def start(home: Appliance, body: ChatRequest) -> Completion:
     """
     model = home.model()
     model.accept(body.model)
-    prompt = model.chat_template().render([m.message() for m in body.messages])
+    prompt = await model.chat_template().render([m.message() for m in body.messages])
     asked = {
         name: getattr(body, name)
         for name in ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed")
@@ -122,27 +136,26 @@ async def stream(completion: Completion, head: Head, body: ChatRequest) -> Async
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
         return sse(head.with_("chat.completion.chunk", choices=[choice]))
 
-    with contextlib.closing(completion):
-        try:
-            yield chunk({"role": "assistant", "content": ""})
-            async for event in completion.events():
-                match event:
-                    case Piece(channel=channel, text=text):
-                        yield chunk({CHANNELS[channel]: text})
-                    case wire.Queued(position=position) if want_progress:
-                        yield sse(head.with_("chat.completion.chunk", choices=[], progress={"state": "queued", "position": position}))
-                    case wire.Prefill(done=done, total=total, cached=cached) if want_progress:
-                        progress = {"state": "prefill", "done": done, "total": total, "cached": cached}
-                        yield sse(head.with_("chat.completion.chunk", choices=[], progress=progress))
-                    case Alive():
-                        yield b": still working\n\n"
-                    case Closing() as closing:
-                        yield chunk({}, closing.reason)
-                        if want_usage:
-                            yield sse(head.with_("chat.completion.chunk", choices=[], usage=closing.usage, timings=closing.timings))
-        except ApiError as error:
-            yield sse(error.body())
-            return
+    try:
+        yield chunk({"role": "assistant", "content": ""})
+        async for event in completion.events():
+            match event:
+                case Piece(channel=channel, text=text):
+                    yield chunk({CHANNELS[channel]: text})
+                case wire.Queued(position=position) if want_progress:
+                    yield sse(head.with_("chat.completion.chunk", choices=[], progress={"state": "queued", "position": position}))
+                case wire.Prefill(done=done, total=total, cached=cached) if want_progress:
+                    progress = {"state": "prefill", "done": done, "total": total, "cached": cached}
+                    yield sse(head.with_("chat.completion.chunk", choices=[], progress=progress))
+                case Alive():
+                    yield b": still working\n\n"
+                case Closing() as closing:
+                    yield chunk({}, closing.reason)
+                    if want_usage:
+                        yield sse(head.with_("chat.completion.chunk", choices=[], usage=closing.usage, timings=closing.timings))
+    except ApiError as error:
+        yield sse(error.body())
+        return
     yield b"data: [DONE]\n\n"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.api.errors import InvalidRequest
 from services.api.prompt import Message
@@ -31,10 +32,35 @@ REFUSED: dict[str, tuple[Any, ...]] = {
 INDIFFERENT = {"user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "parallel_tool_calls"}
 
 
-class TextPart(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    type: Literal["text"]
-    text: str
+# the same for a message's fields
+REFUSED_IN_MESSAGES: dict[str, tuple[Any, ...]] = {"tool_calls": (None, []), "function_call": (None,), "audio": (None,)}
+
+
+def _joined(content: Any) -> Any:
+    """The text of a message's content: a text, a list of text parts, or nothing."""
+    if content is None:
+        return ""
+    if not isinstance(content, list):
+        return content
+    if not all(isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) for part in content):
+        raise ValueError("this version reads text only, no images, sounds or files")
+    return "".join(part["text"] for part in content)
+
+
+def _characters(text: str) -> str:
+    """JSON can spell half of a surrogate pair, which is no character."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("the text holds half of a surrogate pair, which is no character")
+    return text
+
+
+def _listed(stop: Any) -> Any:
+    """One stop string is a list of one."""
+    return [stop] if isinstance(stop, str) else stop
+
+
+Text = Annotated[str, AfterValidator(_characters)]
+StopString = Annotated[Text, Field(min_length=1)]
 
 
 class ChatMessage(BaseModel):
@@ -42,13 +68,10 @@ class ChatMessage(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart] | None = None
+    content: Annotated[Text, BeforeValidator(_joined)] = ""
 
     def message(self) -> Message:
-        content = self.content
-        if isinstance(content, list):
-            content = "".join(part.text for part in content)
-        return Message("system" if self.role == "developer" else self.role, content or "")
+        return Message("system" if self.role == "developer" else self.role, self.content)
 
 
 class StreamOptions(BaseModel):
@@ -78,7 +101,7 @@ class ChatRequest(BaseModel):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: Annotated[str, Field(min_length=1)] | Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=16)] | None = None
+    stop: Annotated[Annotated[list[StopString], Field(max_length=16)] | None, BeforeValidator(_listed)] = None
     ignore_eos: bool = False
     n: Literal[1] | None = None
 
@@ -88,15 +111,23 @@ class ChatRequest(BaseModel):
         Raises:
             InvalidRequest: a known field that is not supported.
         """
-        unknown = []
-        for name, value in (self.model_extra or {}).items():
-            if name in REFUSED:
-                if value not in REFUSED[name]:
-                    raise InvalidRequest(f"{name} is not supported by this version", param=name, code="unsupported_parameter")
-            elif name not in INDIFFERENT:
-                unknown.append(name)
-        return unknown
+        extra = self.model_extra or {}
+        refuse(extra, REFUSED)
+        for number, message in enumerate(self.messages):
+            refuse(message.model_extra or {}, REFUSED_IN_MESSAGES, f"messages.{number}.")
+        return [name for name in extra if name not in REFUSED and name not in INDIFFERENT]
 
     def stops(self) -> tuple[str, ...]:
         """The stop strings."""
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        return tuple(self.stop or ())
+
+
+def refuse(fields: Mapping[str, Any], refused: Mapping[str, tuple[Any, ...]], place: str = "") -> None:
+    """Check fields against those that are known but not supported.
+
+    Raises:
+        InvalidRequest: one of them has a value that would change something.
+    """
+    for name in fields.keys() & refused.keys():
+        if fields[name] not in refused[name]:
+            raise InvalidRequest(f"{place}{name} is not supported by this version", param=place + name, code="unsupported_parameter")

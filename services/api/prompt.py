@@ -1,19 +1,20 @@
 """The model's own chat template, rendered to marked parts: what the template wrote and what people wrote stay apart.
 
 Each message's content is replaced by an unguessable marker, the template is rendered in Jinja's sandbox, and the result is split at the
-markers. Whether that equals the plain rendering is checked every time. Knows nothing of tokens or HTTP.
+markers. Whether that equals the plain rendering is checked every time. Knows nothing of tokens or HTTP. What a template may cost is
+bounded by renderer.py, which runs this in a process of its own.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import jinja2
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -61,8 +62,8 @@ class ChatTemplate:
         self._tokens = {"bos_token": bos_token or "", "eos_token": eos_token or ""}
         try:
             self._template = environment.from_string(source)
-        except jinja2.TemplateError as error:
-            raise TemplateError(f"the model's chat template is not valid: {error}") from None
+        except Exception as error:  # also what the compiler makes of what Jinja made: SyntaxError, RecursionError, MemoryError
+            raise TemplateError(f"the model's chat template is not valid: {type(error).__name__}: {error}") from None
 
     def render(self, messages: Sequence[Message]) -> Prompt:
         """The prompt for the next answer to a conversation.
@@ -72,30 +73,21 @@ class ChatTemplate:
             TemplateError: it fails or changes the texts.
         """
         plain = [Message(m.role, reasoning.strip_thought(m.content) if m.role == "assistant" else m.content) for m in messages]
-        wanted = self._run(plain)
-        # most templates take contents as they are, some trim them
-        for variant in (plain, [Message(m.role, m.content.strip()) for m in plain]):
-            parts = self._parts(variant)
-            if "".join(text for _, text in parts) == wanted:
-                return Prompt(parts, _opens_thought(parts))
-        raise TemplateError("the model's chat template changes the texts in a way that can't be kept apart from its own")
-
-    def _parts(self, messages: Sequence[Message]) -> tuple[Part, ...]:
-        markers = [f"m{secrets.token_hex(16)}m" for _ in messages]
-        text = self._run([Message(m.role, marker) for m, marker in zip(messages, markers, strict=True)])
-        for number, (marker, message) in enumerate(zip(markers, messages, strict=True)):
-            if message.content and marker not in text:
-                raise InvalidRequest(
-                    f"the model's chat template drops message {number} (role {message.role}): merge it with another or leave it out",
-                    param=f"messages.{number}",
-                )
-        contents = dict(zip(markers, (m.content for m in messages), strict=True))
-        parts: list[Part] = []
-        while text:
-            at, marker = min(((at, m) for m in markers if (at := text.find(m)) >= 0), default=(len(text), ""))
-            parts += [(True, text[:at]), (False, contents.get(marker, ""))]
-            text = text[at + len(marker) :]
-        return tuple(part for part in parts if part[1])
+        # unguessable, so nobody can write one; empty contents stay empty, templates may look for that
+        secret = secrets.token_hex(16)
+        marked = self._run([Message(m.role, f"<{secret}:{number}>" if m.content else "") for number, m in enumerate(plain)])
+        first, *rest = re.split(f"<{secret}:([0-9]+)>", marked)
+        numbers = list(map(int, rest[::2]))
+        for number in sorted({number for number, m in enumerate(plain) if m.content} - set(numbers)):
+            raise InvalidRequest(
+                f"the model's chat template drops message {number} (role {plain[number].role}): merge it with another or leave it out",
+                param=f"messages.{number}",
+            )
+        contents = [plain[number].content for number in numbers]
+        parts = _aligned(self._run(plain), first, list(zip(contents, rest[1::2], strict=True)))
+        if parts is None:
+            raise TemplateError("the model's chat template changes the texts in a way that can't be kept apart from its own")
+        return Prompt(parts, _opens_thought(parts))
 
     def _run(self, messages: Sequence[Message]) -> str:
         turns = [{"role": m.role, "content": m.content} for m in messages]
@@ -108,9 +100,28 @@ class ChatTemplate:
                 chunks.append(chunk)
         except _Refused as error:
             raise InvalidRequest(f"the model's chat template refuses these messages: {error}", param="messages") from None
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        except TemplateError:
+            raise
+        except Exception as error:
             raise TemplateError(f"the model's chat template failed: {type(error).__name__}: {error}") from None
         return "".join(chunks)
+
+
+def _aligned(wanted: str, first: str, rest: Sequence[tuple[str, str]]) -> tuple[Part, ...] | None:
+    """The parts whose texts together are the plain rendering: the template's first text, then each content with the template's text
+    after it. Contents stand as they are or, as some templates do, trimmed. None when nothing fits."""
+    if not wanted.startswith(first):
+        return None
+    parts, at = [(True, first)], len(first)
+    for content, following in rest:
+        for form in (content, content.strip(), content.strip("\n"), content.lstrip("\n"), content.lstrip(), content.rstrip()):
+            if wanted.startswith(form, at) and wanted.startswith(following, at + len(form)):
+                break
+        else:
+            return None
+        parts += [(False, form), (True, following)]
+        at += len(form) + len(following)
+    return tuple(part for part in parts if part[1]) if at == len(wanted) else None
 
 
 class _Refused(Exception):

@@ -36,13 +36,11 @@ class ReasoningSplitter:
 
     def push(self, text: str, *, special: bool) -> list[Piece]:
         """Take a delta, return what is certain. Special tokens other than the tags are dropped: they are no text."""
-        if special and self._by_token:
-            if text in (START, END):
-                self.in_thought, self._space = text == START, ""
-            return []
-        if self._by_token:
-            return self._give(text)
-        return self._by_text(text)
+        if not special:
+            return self._give(text) if self._by_token else self._by_text(text)
+        if self._by_token and text in (START, END):
+            self.in_thought, self._space = text == START, ""
+        return []
 
     def flush(self) -> list[Piece]:
         """What was held back, at the end."""
@@ -86,5 +84,5 @@ def _possible_start(text: str, tag: str) -> int:
 
 
 def strip_thought(content: str) -> str:
-    """An assistant's earlier answer without its thought, as R1's own template does it."""
+    """An assistant's earlier answer without its thought, as R1's own template does it, and the line breaks after it, as Qwen3's does."""
     return content.rpartition(END)[2].lstrip("\n") if END in content else content

@@ -4,7 +4,8 @@ Owns the order, types and bytes of the file. What the tensors are called is in a
 Weights stream through one small buffer, so memory does not depend on the model's size. The same input gives the same bytes.
 
 Differences to llama.cpp's converter, all meant: anything unknown is an error instead of a guess; named chat templates are
-listed in the checkpoint's order instead of a random one; a model card that is not valid YAML is ignored instead of fatal.
+listed in the checkpoint's order instead of a random one; chat_template.jinja counts also without a tokenizer_config.json; a model
+card that is not valid YAML, and sampling defaults that are no numbers, are ignored instead of fatal.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class Reader:
         if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
             raise self.broken(f"its alignment is {alignment!r}")
         data = -(-self.file.tell() // alignment) * alignment
-        end = data + max((tensor.offset + tensor.size for tensor in tensors), default=0)
+        end = max((data + tensor.offset + tensor.size for tensor in tensors), default=0)
         if end > self.total:
             raise self.broken(f"its tensors end at byte {end}, the file at {self.total}")
         return Header(values, arrays, tensors, data)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.init import demo, fetch, sizes
+from services.init import demo, fetch, quantize, sizes
 from services.init.errors import NotEnough
 from services.init.plan import Figures, Plan, figures
 from services.init.volume import Volume, size
@@ -41,7 +41,7 @@ def require(plan: Plan, settings: Settings, volume: Volume) -> None:
         UnsupportedModel, SourceError, CorruptFile, Unreachable: as plan.figures.
     """
     found, quant = figures(plan), settings.model.quant
-    what = f"{plan.source.title} at {found.quant if _as_it_is(found) else quant}"
+    what = f"{plan.source.title} at {found.quant if _as_it_is(found, quant) else quant}"
     there = size(volume.work(plan.source.name, quant))
     need, free = disk(plan, found, quant, there), hardware.disk_free(volume.root)
     if need.total > free:
@@ -63,7 +63,7 @@ def disk(plan: Plan, figures: Figures, quant: str, there: int) -> Need:
     expanded = demo.EXPANDED if plan.source.kind == "demo" else 0
     converted = 0
     result = _result(plan, figures, quant)
-    if _as_it_is(figures):
+    if _as_it_is(figures, quant):
         result = 0 if plan.source.kind == "hub" else plan.size  # a second name on the same disk, or a copy
     elif figures.model is not None and quant not in ("f16", "bf16"):
         converted = sizes.size_estimate(figures.model, "bf16")
@@ -74,15 +74,15 @@ def disk(plan: Plan, figures: Figures, quant: str, there: int) -> Need:
 
 def memory(plan: Plan, figures: Figures, quant: str, cells: int) -> Need:
     """Bytes of memory of whatever takes most: preparing the model, or running it with its weights and a full KV cache."""
-    weights = plan.size if _as_it_is(figures) else _result(plan, figures, quant)
+    weights = plan.size if _as_it_is(figures, quant) else _result(plan, figures, quant)
     run = Need({"weights": weights, f"KV cache of {cells} cells": (figures.cell or 0) * cells, "computing": RUN_MEMORY})
     steps = Need({"conversion, quantization and check": sizes.memory_estimate(weights)})
     return max(run, steps, key=lambda need: need.total)
 
 
-def _as_it_is(figures: Figures) -> bool:
-    """Whether the source is a GGUF that is quantized already."""
-    return figures.quant is not None and figures.quant not in ("f16", "bf16", "f32")
+def _as_it_is(figures: Figures, quant: str) -> bool:
+    """Whether the source is a GGUF that is quantized already, or as it is wanted."""
+    return figures.quant is not None and (figures.quant not in quantize.UNQUANTIZED or figures.quant == quant)
 
 
 def _result(plan: Plan, figures: Figures, quant: str) -> int:

@@ -14,6 +14,7 @@ from gguf import LlamaFileType
 
 from services.init import header
 from services.init.errors import InitError, SettingsProblem
+from services.shared import hardware
 
 FILE_TYPES = {
     "q4_0": LlamaFileType.MOSTLY_Q4_0,
@@ -73,6 +74,8 @@ def quantize(source: Path, out: Path, quant: str, threads: int, on_progress: Cal
     parameters.max_buf_size = ROWS
     status = native.library.llama_model_quantize(bytes(source), bytes(out), ctypes.byref(parameters))
     reason = native.reason(f"status {status}")
+    if "iostream error" in reason:  # all that the C++ library says of a failed write
+        reason = f"writing failed, with {hardware.human(hardware.disk_free(out.parent))} free on that disk; free some space and start again"
     native.start()
     if status != 0 or not out.is_file():
         raise InitError(f"{source} could not be quantized to {quant}: {reason}")

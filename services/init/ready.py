@@ -36,12 +36,19 @@ def find(volume: Volume, source: Source, quant: str, log: logging.Logger) -> Rea
         except manifest.ManifestError:
             continue
         file = directory / found.model.path
-        as_it_came = found.model.sha256 == found.source.files[0].sha256
-        if (found.quant == quant or as_it_came) and file.is_file() and file.stat().st_size == found.model.size:
+        if (found.quant == quant or _quantized_by_others(found)) and file.is_file() and file.stat().st_size == found.model.size:
             if _same(volume, source, found, log):
                 return Ready(directory, found)
             log.info(f"{source.title} has changed since it was prepared")
     return None
+
+
+def _quantized_by_others(found: Manifest) -> bool:
+    if found.model.sha256 != found.source.files[0].sha256:
+        return False
+    from services.init.quantize import UNQUANTIZED  # brings numpy, so only where it is asked for
+
+    return found.quant not in UNQUANTIZED
 
 
 def _same(volume: Volume, source: Source, found: Manifest, log: logging.Logger) -> bool:

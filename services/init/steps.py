@@ -19,6 +19,7 @@ from services.init.publish import MODEL
 from services.init.reporter import Reporter
 from services.init.work import Work
 from services.shared import files, hardware
+from services.shared.settings import Quant
 
 CHECKPOINT = "checkpoint.gguf"
 
@@ -26,7 +27,7 @@ CHECKPOINT = "checkpoint.gguf"
 class Steps:
     """One source on its way to one model. `quant` is the wanted one, `threads` as in the settings."""
 
-    def __init__(self, plan: Plan, work: Work, quant: str, threads: int, report: Reporter) -> None:
+    def __init__(self, plan: Plan, work: Work, quant: Quant, threads: int, report: Reporter) -> None:
         self._plan, self._work, self._quant, self._report = plan, work, quant, report
         self._threads = hardware.threads(threads).count
         self.folder = plan.root
@@ -35,23 +36,22 @@ class Steps:
         """The model as a GGUF: unquantized, unless it came quantized or is wanted so."""
         source, work = self._plan.source, self._work
         if ready := self._plan.ready_gguf:
-            quantized = quantize.gguf_quant(ready) not in quantize.UNQUANTIZED
-            return work.file(MODEL, functools.partial(self._take, ready)) if quantized else ready
+            final = quantize.gguf_quant(ready) not in quantize.UNQUANTIZED or quantize.gguf_quant(ready) == self._quant
+            return work.file(MODEL, functools.partial(self._take, ready)) if final else ready
         if source.kind == "demo":
             from services.init.demo.expand import expand
 
             self.folder = work.folder("checkpoint", expand)
         name = source.repo or (None if source.location else source.title)
-        direct = self._quant in quantize.UNQUANTIZED
+        dtype: convert.Dtype = "auto"
+        if self._quant == "f16" or self._quant == "bf16":
+            dtype = self._quant
 
         def make(part: Path) -> None:
             with self._report.step("convert", 1, "tensors") as step:
-                dtype: convert.Dtype = "auto"
-                if direct:
-                    dtype = "f16" if self._quant == "f16" else "bf16"
                 convert.convert(self.folder, part, dtype, step.at, name=name)
 
-        return work.file(MODEL if direct else CHECKPOINT, make)
+        return work.file(CHECKPOINT if dtype == "auto" else MODEL, make)
 
     def quantize(self, source: Path) -> Path:
         """The model in the wanted quant."""
@@ -65,7 +65,7 @@ class Steps:
                 begun: list[str] = []
 
                 def follow(_done: int, _total: int, name: str) -> None:
-                    step.advance(sizes[begun[-1]] if begun else 0, name)
+                    step.advance(sizes.get(begun[-1], 0) if begun else 0, name)
                     begun.append(name)
 
                 _interruptible(lambda: quantize.quantize(source, part, self._quant, self._threads, follow))

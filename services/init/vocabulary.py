@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from string import ascii_letters, digits
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from tokenizers import AddedToken, Tokenizer
 from services.init.architectures import WAY_OUT
 from services.init.checkpoint import Checkpoint
 from services.init.errors import CorruptFile, UnsupportedModel
+from services.init.special import Special, content, special_tokens
 
 # llama.cpp knows a pre-tokenizer by the hash of the ids that this text gives: the text and the hashes are its protocol
 # (conversion/base.py, get_vocab_base_pre).
@@ -47,7 +48,6 @@ CLASS_DEFAULTS: dict[str, dict[str, str]] = {
     "TokenizersBackend": {},  # what transformers 5 writes
 }
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-KINDS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 ID_KEYS = {
     "bos": Keys.Tokenizer.BOS_ID,
     "eos": Keys.Tokenizer.EOS_ID,
@@ -60,14 +60,6 @@ ID_KEYS = {
 }
 ADD_KEYS = {"bos": Keys.Tokenizer.ADD_BOS, "eos": Keys.Tokenizer.ADD_EOS, "sep": Keys.Tokenizer.ADD_SEP}
 GRANITE_ROWS = 49152  # llama.cpp's converter takes a Llama with this many rows for a Granite and switches add_bos off; so is SmolLM2
-
-
-@dataclass(frozen=True)
-class Special:
-    """Ids of special tokens by kind (bos, eos, ...), and which kinds the tokenizer adds to a text by itself."""
-
-    ids: dict[str, int] = field(default_factory=dict)
-    add: dict[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,7 +126,7 @@ def vocabulary(checkpoint: Checkpoint, rows: int, tokenizer_class: str, *, llama
     pre = _pre_tokenizer(tokenizer, config, name)
     tokens, types = _tokens(tokenizer, rows)
     merges = _merges(model.get("merges"))
-    special = _special(raw, checkpoint.tokenizer_config, checkpoint.config)
+    special = special_tokens(raw, checkpoint.tokenizer_config, checkpoint.config)
     space = config.get("add_prefix_space")
     return Vocabulary(
         tokens=tokens,
@@ -171,18 +163,13 @@ def _tokenizer(checkpoint: Checkpoint, raw: dict[str, Any], config: Mapping[str,
     tokenizer.no_padding()
     named = {**CLASS_DEFAULTS[name], **{key: config[key] for key in (*SPECIAL, "additional_special_tokens") if key in config}}
     listed = named.pop("additional_special_tokens", None) or []
-    special = [_content(token) for token in (*named.values(), *cast(Sequence[Any], listed))]
+    special = [content(token) for token in (*named.values(), *cast(Sequence[Any], listed))]
     declared = config.get("added_tokens_decoder", {str(token["id"]): token for token in raw.get("added_tokens", [])})
     added = {int(number): _added(token, special) for number, token in declared.items()}
     known = {token.content for token in tokenizer.get_added_tokens_decoder().values()} | {token.content for token in added.values()}
     extra = [AddedToken(text, special=True) for text in dict.fromkeys(special) if text and text not in known]
     tokenizer.add_tokens([*(added[number] for number in sorted(added)), *extra])
     return tokenizer
-
-
-def _content(token: object) -> str | None:
-    found = token.get("content") if isinstance(token, Mapping) else token
-    return found if isinstance(found, str) else None
 
 
 def _added(token: Mapping[str, Any], special: Sequence[str | None]) -> AddedToken:
@@ -194,7 +181,7 @@ def _pre_tokenizer(tokenizer: Tokenizer, config: Mapping[str, Any], name: str) -
     """llama.cpp's name of this pre-tokenizer, found by the ids of PROBE."""
     if name == "LlamaTokenizer":  # this class ignores the file's post-processor and puts bos and eos itself
         ids: list[int | None] = [*tokenizer.encode(PROBE, add_special_tokens=False).ids]
-        text = {**CLASS_DEFAULTS[name], **{key: _content(config[key]) for key in SPECIAL if key in config}}
+        text = {**CLASS_DEFAULTS[name], **{key: content(config[key]) for key in SPECIAL if key in config}}
         first = [tokenizer.token_to_id(str(text["bos_token"]))] if config.get("add_bos_token", True) else []
         last = [tokenizer.token_to_id(str(text["eos_token"]))] if config.get("add_eos_token", False) else []
         ids = first + ids + last
@@ -251,86 +238,6 @@ def _merges(found: object) -> list[str]:
     if isinstance(found, list) and found and all(isinstance(merge, list) and len(merge) == 2 for merge in found):
         return [" ".join(str(part).replace(" ", "Ġ") for part in merge) for merge in found]
     raise CorruptFile("tokenizer.json has no merges in a known form (a list of strings or of pairs); get the file again")
-
-
-def _special(raw: Mapping[str, Any], config: dict[str, Any] | None, model: Mapping[str, Any]) -> Special:
-    """Which tokens are bos, eos and so on, and which are added by themselves.
-
-    Read from the post-processor, then tokenizer_config.json, then config.json: the first to name one wins. (DeepSeek's distills
-    have a wrong bos_token_id in config.json.) A token counts only if tokenizer.json lists it among the added tokens.
-    """
-    special = Special()
-    names: dict[str, Any] = dict.fromkeys(KINDS)
-    if config is not None:
-        names = {kind: config.get(f"{kind}_token") for kind in KINDS}
-        names["bos"] = names["bos"] or names["cls"]
-        names["eos"] = names["eos"] or names["sep"]
-        for processor in _processors(raw):
-            _read_processor(processor, names, special.add)
-        added = {token.get("content"): token.get("id") for token in reversed(raw.get("added_tokens", []))}
-        for kind, name in names.items():
-            value = config.get(f"add_{kind}_token")
-            if isinstance(value, bool):
-                special.add.setdefault(kind, value)
-            _put(special.ids, kind, added.get(_content(name)))
-    for kind in names:
-        _put(special.ids, kind, model.get(f"{kind}_token_id"))
-    return special
-
-
-def _put(ids: dict[str, int], kind: str, number: object) -> None:
-    if isinstance(number, int) and number >= 0:
-        ids.setdefault(kind, number)
-
-
-def _processors(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = raw.get("post_processor") or {}
-    return list(found.get("processors", [found]))
-
-
-def _read_processor(processor: Mapping[str, Any], names: dict[str, Any], add: dict[str, bool]) -> None:
-    """What a post-processor says of bos, eos and sep; it may name tokens (in `names`) that tokenizer_config.json does not."""
-    if processor.get("type") == "ByteLevel":
-        add.setdefault("bos", False)
-        add.setdefault("eos", False)
-    if processor.get("type") != "TemplateProcessing":
-        return
-    single, pair = processor.get("single", []), processor.get("pair", [])
-    first = _special_id(single[0]) if len(single) > 1 else None
-    last = _special_id(single[-1]) if len(single) > 1 else None
-    if first:
-        # A token that config gives as an object instead of a string counts as another one here: so does the reference, which
-        # then takes it for cls too (that has no key in GGUF).
-        names["bos"] = names["bos"] or first
-        names["cls"] = names["cls"] or first
-        add["bos"] = first in (names["bos"], names["cls"])
-    if last:
-        if last != names["eos"]:
-            kind = next((kind for kind in ("eot", "eom") if kind not in names), None)
-            if kind:
-                names[kind] = names["eos"]
-            names["eos"] = last
-        add["eos"] = True
-    start = 1 if first and pair and _special_id(pair[0]) == first else 0
-    middle = pair[start : len(pair) - 1 if last and pair and _special_id(pair[-1]) == last else None]
-    if len(middle) > 2 and _sequence(middle[0]) == "A" and _sequence(middle[-1]) == "B":
-        separators = [_special_id(item) for item in middle[1:-1]]
-        ends = (names["sep"], names["eos"])
-        add["sep"] = (separators[0] in ends and separators[0] is not None and not last) or (
-            len(separators) == 2 and separators[1] is not None and separators[1] in ends
-        )
-        if add["sep"]:
-            names["sep"] = names["sep"] or names["eos"]
-
-
-def _special_id(item: Mapping[str, Any]) -> str | None:
-    found: str | None = item.get("SpecialToken", {}).get("id")
-    return found
-
-
-def _sequence(item: Mapping[str, Any]) -> str | None:
-    found: str | None = item.get("Sequence", {}).get("id")
-    return found
 
 
 def _write_templates(writer: GGUFWriter, templates: Sequence[object]) -> None:

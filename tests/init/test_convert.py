@@ -55,10 +55,10 @@ def test_progress_counts_the_tensors(tmp_path: Path) -> None:
 
 def test_the_name_may_be_given(tmp_path: Path) -> None:
     folder = checkpoints.write(SMOLLM, tmp_path)
-    convert(folder, tmp_path / "part", "auto", silent, name="HuggingFaceTB/SmolLM2-360M-Instruct")
+    convert(folder, tmp_path / "part", "auto", silent, name="HuggingFaceTB/Tiny-Model-Instruct")
     found = digest(tmp_path / "part")["metadata"]
     names = {key.removeprefix("general."): found.get(key) for key in ("general.name", "general.basename", "general.finetune")}
-    assert names == {"name": "SmolLM2 360M Instruct", "basename": "SmolLM2", "finetune": "Instruct"}
+    assert names == {"name": "Tiny Model Instruct", "basename": "Tiny-Model", "finetune": "Instruct"}
 
 
 def test_a_broken_model_card_and_odd_sampling_defaults_are_passed_over(tmp_path: Path) -> None:

@@ -27,4 +27,4 @@ def test_the_same_bytes_every_time(tmp_path: Path) -> None:
     embedding = checkpoint.tensors["model.embed_tokens.weight"]
     assert embedding.shape == (151936, 256) and embedding.dtype == "BF16"
     rows = np.fromfile(tmp_path / "model.safetensors", "<u2", embedding.elements, offset=embedding.offset).reshape(embedding.shape)
-    assert len(np.unique(rows, axis=0)) == 764, "one row for each token that the demo knows, and one for all the others"
+    assert np.count_nonzero((rows != rows[-1]).any(axis=1)) == 763, "a row for each token that the demo knows; the others share one"

@@ -68,6 +68,17 @@ def test_a_broken_connection_goes_on_by_range(init: Init, hub: Hub, repo: str, s
     assert "the connection to the hub failed" in log and "trying again in 1 s" in log
 
 
+def test_a_connection_that_gets_no_further_is_given_up(init: Init, hub: Hub, repo: str, small: Path) -> None:
+    hub.fault(f"GET /cdn/.*{SHARD}", cut=100_000)
+    broken = hub.fault(f"GET /cdn/.*{SHARD}", cut=0, times=None)
+    sentence = init.refused("--model", repo)
+    assert sentence.startswith(f"{hub.endpoint} can't be reached for {repo}:{SHARD}: the connection to the hub failed (")
+    assert len(hub.gets(SHARD)) == 5, "one with progress, and four more"
+    hub.faults.remove(broken)
+    init.ready("--model", repo, "--quant", "bf16")
+    assert hub.sent(SHARD) == size(small)
+
+
 def test_a_server_without_ranges_sends_it_again(init: Init, hub: Hub, repo: str, small: Path) -> None:
     hub.fault(f"GET /cdn/.*{SHARD}", cut=100_000)
     hub.fault(f"GET /cdn/.*{SHARD}", ranges=False)

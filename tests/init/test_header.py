@@ -49,6 +49,15 @@ def test_a_file_without_a_type_is_unknown() -> None:
     assert header.Header({"general.file_type": 0}, {}, [], 0).quant == "f32"
 
 
+def test_a_file_without_tensors_needs_no_padding(tmp_path: Path) -> None:
+    """Vocabularies without a model, as llama.cpp ships them, end with the header."""
+    writer = gguf.GGUFWriter(tmp_path / "vocabulary.gguf", "llama")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    assert header.read(tmp_path / "vocabulary.gguf").tensors == []
+
+
 def test_no_file_and_no_gguf(tmp_path: Path) -> None:
     with pytest.raises(CorruptFile, match="no such file"):
         header.read(tmp_path / "nothing")
@@ -67,17 +76,17 @@ def test_every_cut_is_found(path: Path) -> None:
 
 def test_flipped_bits_are_read_or_refused(path: Path) -> None:
     data, chance = path.read_bytes(), random.Random(0)
+    end = header.read(path).data
     refused = 0
-    for _ in range(2000):
+    for _ in range(500):
         damaged = bytearray(data)
-        damaged[chance.randrange(header.read(path).data if refused == 0 else 400)] ^= 1 << chance.randrange(8)
+        damaged[chance.randrange(end)] ^= 1 << chance.randrange(8)
         path.write_bytes(damaged)
         try:
             header.read(path)
         except CorruptFile:
             refused += 1
-        path.write_bytes(data)
-    assert refused > 500
+    assert refused > 100
 
 
 @pytest.mark.parametrize(

@@ -73,3 +73,8 @@ def test_the_librarys_own_words_are_told(source: Path, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(source.read_bytes().replace(name + b"llama", name + b"lamma"))
     with pytest.raises(InitError, match=r"could not be quantized to q4_0: .*unknown model architecture: 'lamma'"):
         quantize(tmp_path / "source", tmp_path / "part", "q4_0", 1, lambda *_: None)
+
+
+def test_a_full_disk_is_told(source: Path) -> None:
+    with pytest.raises(InitError, match=r"could not be quantized to q4_0: writing failed, with .* free on that disk; free some space"):
+        quantize(source, Path("/dev/full"), "q4_0", 1, lambda *_: None)

@@ -1,0 +1,213 @@
+"""/livez, /readyz and /v1/status in every state: preparing, failed, loading, ready, and with an engine that is gone or stuck."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from services.shared import VERSION, progress, wire
+from tests.api.scripted import Stand, accepted, hold, stand, tag, text, until
+
+
+@pytest.fixture
+def early(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """The API before there is an engine."""
+    with stand(tmp_path_factory.mktemp("early"), engine=False) as standing:
+        yield standing
+
+
+def status(api: Stand) -> dict[str, Any]:
+    response = httpx.get(f"{api.url}/v1/status", timeout=30)
+    assert response.status_code == 200
+    return dict(response.json())
+
+
+def not_ready(api: Stand) -> str:
+    """The reason that /readyz and a chat give."""
+    assert httpx.get(f"{api.url}/livez").json() == {"status": "alive"}
+    ready = httpx.get(f"{api.url}/readyz")
+    asked = httpx.post(f"{api.url}/v1/chat/completions", json={"messages": [{"role": "user", "content": "q"}]})
+    for response in (ready, asked, httpx.get(f"{api.url}/v1/models")):
+        assert response.status_code == 503 and int(response.headers["retry-after"]) >= 1
+        assert response.json()["error"]["code"] == "unavailable"
+    assert ready.json() == asked.json()
+    return str(ready.json()["error"]["message"])
+
+
+def running(**more: Any) -> progress.Progress:
+    fields = {"state": "running", "model": "some-model", "quant": "q4_k_m", "step": "convert", "done": 50, "total": 200, "unit": "tensors"}
+    return progress.Progress(**{**fields, **more})
+
+
+def test_before_anything_has_happened(early: Stand) -> None:
+    seen = status(early)
+    assert seen == {"state": "loading", "notice": None, "error": None, "progress": None, "model": None, "engine": None, "version": VERSION}
+    assert "being loaded" in not_ready(early)
+
+
+def test_while_a_model_is_being_prepared(early: Stand) -> None:
+    running(rate=2.5, seconds_left=60.0).write(early.config.paths.progress)
+    seen = status(early)
+    assert seen["state"] == "preparing" and seen["model"] is None
+    assert seen["progress"]["step"] == "convert" and (seen["progress"]["done"], seen["progress"]["total"]) == (50, 200)
+    assert (seen["progress"]["rate"], seen["progress"]["seconds_left"], seen["progress"]["unit"]) == (2.5, 60.0, "tensors")
+    assert seen["progress"]["steps"] == ["fetch", "verify", "convert", "quantize", "check", "publish"]
+    assert "being prepared (step convert, 25 %)" in not_ready(early)
+    running(step="fetch", total=0).write(early.config.paths.progress)
+    assert "(step fetch)" in not_ready(early)
+
+
+def test_when_it_could_not_be_prepared(early: Stand) -> None:
+    running(state="failed", error="The disk is full.").write(early.config.paths.progress)
+    seen = status(early)
+    assert seen["state"] == "failed" and seen["error"] == "The disk is full."
+    assert not_ready(early).endswith("could not be prepared: The disk is full.")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"state": "running"}', '{"surprise": 1}', "\ud83d"])
+def test_a_broken_progress_file_is_none(early: Stand, content: str) -> None:
+    early.config.paths.progress.write_bytes(content.encode("utf-8", "surrogatepass"))
+    assert (status(early)["state"], status(early)["progress"]) == ("loading", None)
+
+
+def test_prepared_but_not_loaded_yet(early: Stand) -> None:
+    running(state="ready", step=None, notice="The demo model stands in.").write(early.config.paths.progress)
+    seen = status(early)
+    assert (seen["state"], seen["error"], seen["notice"]) == ("loading", None, "The demo model stands in.")
+
+
+def test_ready(api: Stand) -> None:
+    seen = status(api)
+    assert seen["state"] == "ready" and seen["error"] is None and seen["version"] == VERSION
+    assert seen["model"] == {
+        "name": "scripted",
+        "title": "Scripted Model",
+        "quant": "q4_k_m",
+        "architecture": "qwen2",
+        "parameters": 9,
+        "context": 4096,
+        "context_trained": 8192,
+        "sha256": "0" * 64,
+        "size": 5,
+        "source": {"kind": "hub", "repo": "some/scripted", "revision": "main", "commit": "c0ffee"},
+        "generation": {"temperature": 0.6, "top_p": 0.95},
+        "created": "2026-11-24T07:00:00Z",
+    }
+    assert seen["engine"] == {
+        "threads": 2,
+        "threads_reason": "limited by a test",
+        "running": 0,
+        "waiting": 1,
+        "sequences": 4,
+        "cells_used": 123,
+        "cells": 16384,
+        "tokens_per_second": 12.5,
+        "memory": 99_000_000,
+    }
+    assert httpx.get(f"{api.url}/readyz").json() == {"status": "ready"}
+    assert httpx.get(f"{api.url}/livez").json() == {"status": "alive"}
+
+
+def test_a_model_is_prepared_while_another_one_answers(api: Stand) -> None:
+    running().write(api.config.paths.progress)
+    try:
+        seen = status(api)
+        assert seen["state"] == "ready" and seen["progress"]["step"] == "convert"
+    finally:
+        api.config.paths.progress.unlink()
+
+
+def test_the_engine_is_gone_and_comes_back_with_another_model(api: Stand) -> None:
+    try:
+        api.engine_down()
+        seen = status(api)
+        assert (seen["state"], seen["model"], seen["engine"]) == ("loading", None, None)
+        assert "being loaded" in not_ready(api)
+        api.prepare(name="another", title="Another Model")
+        api.engine_up()
+        assert status(api)["model"]["name"] == "another"
+        assert httpx.get(f"{api.url}/v1/models").json()["data"][0]["id"] == "another"
+    finally:
+        api.prepare()
+        api.restart()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "reason"),
+    [
+        (lambda api: (api.model / "manifest.json").unlink(), "the model is not prepared"),
+        (lambda api: (api.model / "manifest.json").write_text("{"), "prepare the model again"),
+        (lambda api: (api.model / "manifest.json").write_text('{"format": 99}'), "prepare the model again"),
+        (lambda api: (api.model / "manifest.json").write_bytes(b"\xff\xfe"), "can't decode byte"),
+        (lambda api: (api.model / "manifest.json").write_text("[]"), "prepare the model again"),
+        (lambda api: api.prepare(template="{% if %}"), "chat template is not valid"),
+    ],
+    ids=["no manifest", "broken manifest", "another format", "not text", "a list", "invalid template"],
+)
+def test_a_model_that_can_not_be_served(api: Stand, break_it: Any, reason: str) -> None:
+    """The engine has it loaded, but the API can't use it: failed, with the reason, until there is a better one."""
+    try:
+        break_it(api)
+        api.engine_down()
+        api.do(api.engine.start())
+        until(lambda: status(api)["state"] == "failed")
+        seen = status(api)
+        assert reason in seen["error"] and seen["model"] is None
+        assert reason in not_ready(api)
+    finally:
+        api.prepare()
+        api.restart()
+    assert status(api)["state"] == "ready"
+
+
+def test_an_engine_that_does_not_answer_is_no_reason_to_say_nothing(api: Stand) -> None:
+    api.engine.observes = False
+    began = time.monotonic()
+    seen = status(api)
+    assert time.monotonic() - began < 15
+    assert seen["state"] == "ready" and seen["engine"] is None and seen["model"]["name"] == "scripted"
+
+
+def test_an_engine_that_dies_while_it_is_asked(api: Stand) -> None:
+    api.engine.observes = False
+
+    def kill() -> None:
+        until(lambda: api.app.state.appliance.engine._answers)
+        api.loop.call_soon_threadsafe(api.engine.break_off)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    assert status(api)["engine"] is None
+    thread.join()
+    until(lambda: api.app.state.appliance.state() == "ready")
+
+
+def test_load_is_told_while_others_are_answered(api: Stand) -> None:
+    api.engine.play(accepted(), tag("</think>"), text("x"), hold)
+    body = {"messages": [{"role": "user", "content": "q"}], "stream": True}
+    with httpx.stream("POST", f"{api.url}/v1/chat/completions", json=body, timeout=30):
+        until(lambda: status(api)["engine"]["running"] == 1)
+    until(lambda: status(api)["engine"]["running"] == 0)
+
+
+@pytest.mark.parametrize(
+    "greeting", [b"\xc1\xc1", b"\x92\xa5Hello\x81\xa1x\x01", wire.encode(wire.Sampling()), wire.encode(wire.Cancel("r1"))]
+)
+def test_an_engine_of_another_version_is_tried_again(api: Stand, greeting: bytes) -> None:
+    """It greets with something that is no message of this version."""
+    api.engine_down()
+    api.engine.greeting = greeting
+    try:
+        api.do(api.engine.start())
+        time.sleep(0.6)
+        assert "being loaded" in not_ready(api)
+        api.do(api.engine.stop())
+    finally:
+        api.engine.greeting = None
+        api.restart()
+    assert status(api)["state"] == "ready"
