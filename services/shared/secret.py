@@ -46,6 +46,18 @@ class Secrets:
         return name
 
 
+def plain(file: Path | None) -> str:
+    """The one secret that a file holds as it is; empty without a file.
+
+    Raises:
+        SecretError: it can't be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8").strip() if file else ""
+    except OSError as error:
+        raise SecretError(f"{file} can't be read ({error.strerror}); scripts/keys makes it") from None
+
+
 def digest(secret: str) -> bytes:
     """What is kept of a secret."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).digest()

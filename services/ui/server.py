@@ -6,7 +6,6 @@ import contextlib
 import socket
 import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from types import FrameType
 
 import gradio as gr
@@ -15,7 +14,7 @@ from fastapi import FastAPI
 from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
-from services.shared.secret import SecretError, Secrets
+from services.shared import secret
 from services.shared.settings import Settings
 from services.ui import door, page, theme
 from services.ui.chat import Chat
@@ -32,7 +31,7 @@ def create_app(config: Settings, chat: Chat, client: Client, watch: Watch) -> Fa
     Raises:
         SecretError: the file of the page's password can't be used.
     """
-    passwords = Secrets(config.ui.password)
+    passwords = secret.Secrets(config.ui.password)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -92,7 +91,7 @@ def serve(config: Settings) -> int:
             "stop what uses the port or set [ui] port (CLOISTER_UI__PORT)\n"
         )
         return 1
-    client = Client(config.ui.api, key=_key(config.ui.key))
+    client = Client(config.ui.api, key=secret.plain(config.ui.key))
     watch = Watch(client)
     chat = Chat(client, watch.current)
     settings = uvicorn.Config(
@@ -106,10 +105,3 @@ def serve(config: Settings) -> int:
     )
     _Server(settings, chat).run()
     return 0
-
-
-def _key(file: Path | None) -> str:
-    try:
-        return file.read_text(encoding="utf-8").strip() if file else ""
-    except OSError as error:
-        raise SecretError(f"{file} can't be read ({error.strerror}); scripts/keys makes it") from None

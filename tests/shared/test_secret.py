@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.shared.secret import SecretError, Secrets, digest
+from services.shared.secret import SecretError, Secrets, digest, plain
 
 
 def test_a_secret_is_found_by_its_hash(tmp_path: Path) -> None:
@@ -33,3 +33,10 @@ def test_a_file_of_something_else_is_refused_without_its_content(tmp_path: Path,
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SecretError, match="gone can't be read"):
         Secrets(tmp_path / "gone")
+
+
+def test_a_secret_that_must_be_known_is_read_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("cl-page\n")
+    assert (plain(None), plain(tmp_path / "key")) == ("", "cl-page")
+    with pytest.raises(SecretError, match="gone can't be read"):
+        plain(tmp_path / "gone")

@@ -6,6 +6,8 @@ import contextlib
 import json
 import ssl
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +131,13 @@ def test_open_to_others_only_with_keys(stack: Stack, tmp_path: Path) -> None:
         assert get(f"{stack.api_url}/v1/models", headers={"Authorization": f"Bearer {key}"})[0] == 200
         wait(lambda: get(f"{stack.page_url}/livez")[0] == 200, 60)
         assert get(f"{stack.page_url}/config")[0] == 401
+        for said, status in ((password, 200), ("wrong", 400)):
+            form = urllib.parse.urlencode({"username": "anyone", "password": said}).encode()
+            try:
+                with urllib.request.urlopen(f"{stack.page_url}/login", form, timeout=30) as response:
+                    assert response.status == status
+            except urllib.error.HTTPError as error:
+                assert error.code == status
         everything = guarded.compose("logs").stdout + json.dumps([guarded.inspect(s) for s in ("api", "ui", "gateway", "door")])
         assert key not in everything and password not in everything
     assert "23" in ask(stack.api_url)["content"]
