@@ -30,6 +30,9 @@ def fill(environ: Mapping[str, str]) -> dict[str, str]:
     if proxied not in ("true", "false"):
         raise ValueError(f"CLOISTER_PROXIED must be true or false; found {proxied!r}")
 
+    # Who comes by address sends no name, and gets the certificate of the first address.
+    nameless = next((name for name in names if not re.search(r"[A-Za-z]", name.split(":")[0])), names[0] if names else "")
+
     def sites(port: int) -> str:
         return ", ".join(f"https://{name}:{port}" for name in names) or f"http://:{port}"
 
@@ -37,7 +40,7 @@ def fill(environ: Mapping[str, str]) -> dict[str, str]:
         "GATEWAY_PAGE": sites(7860),
         "GATEWAY_API": sites(8000),
         "GATEWAY_TLS": "tls internal" if names else "",
-        "GATEWAY_OPTIONS": f"default_sni {names[0].strip('[]')}" if names else "",
+        "GATEWAY_OPTIONS": f"default_sni {nameless.strip('[]')}" if names else "",
         "GATEWAY_PATH": f"uri strip_prefix {path}" if path else "",
         "GATEWAY_TRUST": "trusted_proxies private_ranges" if proxied == "true" else "",
     }
