@@ -60,7 +60,7 @@ def test_ten_kills_end_in_the_same_model(hub: Hub, tmp_path: Path) -> None:
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 kills, kills_here = kills + 1, kills_here + 1
-                steps[(init.home / "run/progress.json").exists() and init.progress["step"] or "start"] += 1
+                steps[((init.home / "run/progress.json").exists() and init.progress["step"]) or "start"] += 1
             _, log = process.communicate(timeout=30)
         check_what_is_visible(init)
         if process.returncode == -signal.SIGKILL:
