@@ -19,7 +19,7 @@ ASSETS_PATH = "/look"
 
 OPEN = re.compile(
     r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/livez|/(?:assets|static|look)/.*"
-    r"|/gradio_api/(?:queue/join|queue/data|run/predict|cancel|reset|startup-events|theme\.css|heartbeat/\w+)/?"
+    r"|/gradio_api/(?:app_id|queue/join|queue/data|run/predict|cancel|reset|startup-events|theme\.css|heartbeat/\w+)/?"
 )
 
 # Gradio's page holds inline scripts and styles, and compiles the templates of its components.
