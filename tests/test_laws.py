@@ -136,3 +136,25 @@ def test_shell_scripts_are_clean() -> None:
         ["shellcheck", "-x", "-P", ROOT / "scripts", *scripts, ROOT / ".ci/run"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_compose_names_only_settings_that_exist() -> None:
+    """What compose.yaml hands to containers are settings; what it reads for itself is told to services/shared/settings.py."""
+    from services.shared import settings
+
+    text = (ROOT / "compose.yaml").read_text()
+    config = tomllib.loads((ROOT / "config/cloister.toml").read_text())
+    known = {f"CLOISTER_{section}__{key}".upper() for section, keys in config.items() for key in keys}
+    handed = set(re.findall(r"^ +(CLOISTER_\w+):", text, re.MULTILINE))
+    read = set(re.findall(r"\$\{(CLOISTER_\w+)", text))
+    assert handed <= known
+    assert read - known == settings.COMPOSE_NAMES
+    shared = {name for name in known if name.split("__")[0].removeprefix("CLOISTER_") in ("MODEL", "ENGINE", "LOG")}
+    assert shared - handed == set(), "a setting of .env would not reach the containers"
+
+
+def test_the_images_version_is_the_services() -> None:
+    from services.shared import VERSION
+
+    assert f'image.version="{VERSION}"' in (ROOT / "docker/Dockerfile").read_text()
+    assert set(re.findall(r"CLOISTER_TAG:-([\d.]+)\}", (ROOT / "compose.yaml").read_text())) == {VERSION}

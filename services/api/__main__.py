@@ -10,6 +10,7 @@ import uvicorn
 
 from services.api.app import create_app
 from services.shared import logs, settings
+from services.shared.secret import SecretError
 from services.shared.settings import SettingsError
 
 
@@ -17,12 +18,13 @@ def main() -> int:
     """Exit codes: 0 stopped, 1 the address is taken, 2 a setting is wrong."""
     try:
         config = settings.load(os.environ)
-    except SettingsError as error:
+        app = create_app(config)
+    except (SettingsError, SecretError) as error:
         print(f"cloister api: {error}", file=sys.stderr)  # noqa: T201
         return 2
     log = logs.start("api", config.log.level)
     options = uvicorn.Config(
-        create_app(config),
+        app,
         host=config.api.host,
         port=config.api.port,
         log_config=None,

@@ -17,8 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api import health, openai
 from services.api.appliance import Appliance
+from services.api.auth import Auth
 from services.api.errors import ApiError, InvalidRequest, NotFound, TooLarge
 from services.shared import VERSION, logs
+from services.shared.secret import Secrets
 from services.shared.settings import Settings
 
 log = logging.getLogger("api")
@@ -26,7 +28,11 @@ QUIET = {"/livez", "/readyz", "/v1/status"}  # asked every few seconds by health
 
 
 def create_app(config: Settings) -> FastAPI:
-    """The app for these settings."""
+    """The app for these settings.
+
+    Raises:
+        SecretError: the file of API keys can't be used.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -42,6 +48,7 @@ def create_app(config: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(BodyLimit, limit=config.api.max_body)
+    app.add_middleware(Auth, keys=Secrets(config.api.keys))
     app.add_middleware(RequestLog)
     return app
 

@@ -3,6 +3,7 @@
 ApiError
 ├── InvalidRequest        400  a field is wrong, or known but not supported
 │   └── ContextExceeded   400  the prompt does not fit
+├── Unauthorized          401  no API key, or one that is not known
 ├── NotFound              404  no such model or path
 ├── TooLarge              413  the body is longer than allowed
 ├── Overloaded            429  the waiting line is full
@@ -43,6 +44,13 @@ class InvalidRequest(ApiError):
 
 class ContextExceeded(InvalidRequest):
     code = "context_length_exceeded"
+
+
+class Unauthorized(ApiError):
+    status, type, code = 401, "invalid_request_error", "invalid_api_key"
+
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
 
 
 class NotFound(ApiError):

@@ -76,6 +76,7 @@ async def run(config: Settings, directory: Path) -> int:
             context=model.context,
             cells=model.cells,
             sequences=e.sequences,
+            cpu=model.variant,
             memory=f"{memory() / 1e6:.0f}MB",
             seconds=f"{time.monotonic() - began:.1f}",
         ),

@@ -17,6 +17,7 @@ import numpy as np
 
 from services.engine.engine import Aborted
 from services.engine.scheduler import Chunk
+from services.shared import backend
 from services.shared.wire import Sampling
 
 log = logging.getLogger("engine")
@@ -83,6 +84,7 @@ class NativeModel:
 
     def __init__(self, path: Path, *, context: int, cells: int, sequences: int, step: int, threads: int) -> None:
         llama_cpp.llama_log_set(_log_callback, None)
+        self.variant = backend.load(llama_cpp)
         llama_cpp.llama_backend_init()
         self._model = self._load(path)
         self.context = min(context, llama_cpp.llama_model_n_ctx_train(self._model))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import llama_cpp
+
+from services.shared import backend
 
 library: Any = llama_cpp.llama_cpp  # the low-level API: C functions, untyped
 
@@ -36,17 +37,12 @@ _on_log = library.llama_log_callback(_hear)
 
 
 def start(listener: Callable[[str], None] | None = None) -> None:
-    """Load the compute backends once and send every piece of log text to `listener` (pieces may be parts of a line).
-
-    A build with one CPU backend a file (GGML_BACKEND_DL) has them in site-packages/bin and loads none by itself.
-    """
+    """Load the compute backends once and send every piece of log text to `listener` (pieces may be parts of a line)."""
     global _listener
     _listener = listener
     _errors.clear()
     library.llama_log_set(_on_log, ctypes.c_void_p(0))
-    variants = Path(llama_cpp.__file__).parents[1] / "bin"
-    if any(variants.glob("libggml-cpu-*.so")):
-        library._lib.ggml_backend_load_all_from_path(str(variants).encode())
+    backend.load(llama_cpp)
     library.llama_backend_init()
 
 

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import ipaddress
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 PREFIX = "CLOISTER_"
+# Names of .env that only compose.yaml and scripts/up read: they shape the containers, not a service.
+COMPOSE_NAMES = frozenset(
+    f"{PREFIX}{name}"
+    for name in (
+        *("PROJECT", "TAG", "BIND", "TLS", "SUBPATH", "PROXIED", "SECRETS", "SOURCE", "SOURCE_NAME"),
+        *(f"{service}_{limit}" for service in ("INIT", "API", "UI", "GATEWAY") for limit in ("MEMORY", "CPUS")),
+    )
+)
 ROOT = Path(__file__).resolve().parents[2]
 
 Quant = Literal["q4_0", "q4_k_m", "q5_0", "q5_k_m", "q6_k", "q8_0", "f16", "bf16"]
@@ -77,6 +87,8 @@ class EngineSettings:
 class ApiSettings:
     host: str
     port: Port
+    published: str | None
+    keys: Path | None
     max_body: Annotated[int, Range(1024, 1 << 30)]
     max_tokens: Annotated[int, Range(0, 1 << 20)]
 
@@ -85,7 +97,11 @@ class ApiSettings:
 class UiSettings:
     host: str
     port: Port
+    published: str | None
+    password: Path | None
     api: str
+    key: Path | None
+    path: str
 
 
 @dataclass(frozen=True)
@@ -130,7 +146,26 @@ def load(environ: Mapping[str, str], file: Path = ROOT / "config" / "cloister.to
             f"[engine] cells is {settings.engine.cells}, less than [engine] context {settings.engine.context}: "
             "one conversation would not fit; raise cells or lower context"
         )
+    _closed("api", "keys", settings.api.published or settings.api.host, settings.api.keys)
+    _closed("ui", "password", settings.ui.published or settings.ui.host, settings.ui.password)
     return settings
+
+
+def _closed(section: str, key: str, address: str, secret: Path | None) -> None:
+    """Refuse to listen where other machines reach it without a secret to ask for."""
+    try:
+        alone = ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        alone = address == "localhost"
+    try:
+        there = secret is not None and bool(secret.read_text(encoding="utf-8").strip())
+    except OSError as error:
+        raise SettingsError(f"[{section}] {key}: {secret} can't be read ({error.strerror}); scripts/keys makes it") from None
+    if not alone and not there:
+        raise SettingsError(
+            f"[{section}] would answer to everyone who reaches {address} and has no {key}: "
+            f"run scripts/keys, which makes them and says how to use them, or stay on 127.0.0.1"
+        )
 
 
 def _overlay(table: dict[str, Any], environ: Mapping[str, str], sections: Mapping[str, Any]) -> None:
@@ -140,7 +175,7 @@ def _overlay(table: dict[str, Any], environ: Mapping[str, str], sections: Mappin
         for field in dataclasses.fields(cls)
     }
     for variable, text in sorted(environ.items()):
-        if not variable.startswith(PREFIX):
+        if not variable.startswith(PREFIX) or variable in COMPOSE_NAMES:
             continue
         if variable not in known:
             raise SettingsError(f"unknown setting {variable} in the environment{_meant(variable, known)}")
@@ -175,6 +210,10 @@ def _value(where: str, hint: Any, raw: Any, *, from_text: bool) -> Any:
     bounds = None
     if get_origin(hint) is Annotated:
         hint, bounds = get_args(hint)
+    if get_origin(hint) is UnionType:  # something or nothing, and nothing is written as ""
+        if raw == "":
+            return None
+        hint = next(kind for kind in get_args(hint) if kind is not NoneType)
     if get_origin(hint) is Literal:
         if raw not in get_args(hint):
             raise SettingsError(f"{where} must be one of {', '.join(get_args(hint))}; found {raw!r}")

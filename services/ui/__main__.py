@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 
 from services.shared import logs, settings
+from services.shared.secret import SecretError
 
 # Gradio reads these at import: nothing is to be reported or fetched.
 OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SSR_MODE": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -35,7 +36,11 @@ def main(environ: Mapping[str, str], arguments: list[str]) -> int:
     # uvicorn sends the signal on to us when it has shut down; then there is nothing left to do.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logger.info("starting %s", logs.facts(host=config.ui.host, port=config.ui.port, api=config.ui.api))
-    return server.serve(config)
+    try:
+        return server.serve(config)
+    except SecretError as error:
+        logger.error("%s", error)
+        return 2
 
 
 if __name__ == "__main__":

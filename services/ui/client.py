@@ -101,12 +101,13 @@ class ApiError(Exception):
 class Client:
     """One API. Use it as an asynchronous context manager, or close it."""
 
-    def __init__(self, url: str, *, silence: float = SILENCE) -> None:
+    def __init__(self, url: str, *, key: str = "", silence: float = SILENCE) -> None:
         self.url = url.rstrip("/")
         # No proxy of the environment stands between this and the API beside it.
         self._http = httpx.AsyncClient(
             base_url=self.url,
             trust_env=False,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(5, read=silence, write=30),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
         )

@@ -22,6 +22,8 @@ OPEN = re.compile(
     r"|/gradio_api/(?:app_id|queue/join|queue/data|run/predict|cancel|reset|startup-events|theme\.css|heartbeat/\w+)/?"
 )
 
+LOGIN = re.compile(r"/log(?:in|out)")  # open only where a password is asked for
+
 # Gradio's page holds inline scripts and styles, and compiles the templates of its components.
 POLICY = "; ".join(
     (
@@ -47,10 +49,10 @@ _FOREIGN = re.compile(r'<meta\s+(?:property="og:|name="(?:twitter:|viewport"))[^
 
 
 class Door:
-    """Wraps the whole app. `limit` is the most bytes that a request's body may have."""
+    """Wraps the whole app. `limit` is the most bytes that a request's body may have; `login` opens the way to log in."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app, self._limit = app, limit
+    def __init__(self, app: ASGIApp, limit: int, *, login: bool = False) -> None:
+        self._app, self._limit, self._login = app, limit, login
         self._head = (ASSETS / "head.html").read_text(encoding="utf-8")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +60,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-        if not OPEN.fullmatch(path):
+        if not OPEN.fullmatch(path) and not (self._login and LOGIN.fullmatch(path)):
             await PlainTextResponse("there is nothing here\n", 404)(scope, receive, send)
             return
         if self._too_long(scope):
@@ -112,6 +114,6 @@ def _with_length(headers: Iterable[tuple[bytes, bytes]], length: int) -> list[tu
     return [*kept, (b"content-length", str(length).encode())]
 
 
-def guard(app: FastAPI, limit: int) -> None:
+def guard(app: FastAPI, limit: int, *, login: bool = False) -> None:
     """Put the door before everything else that the app has."""
-    app.add_middleware(Door, limit=limit)
+    app.add_middleware(Door, limit=limit, login=login)

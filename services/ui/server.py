@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
+from services.shared import secret
 from services.shared.settings import Settings
 from services.ui import door, page, theme
 from services.ui.chat import Chat
@@ -25,7 +26,12 @@ GRACE = 2
 
 
 def create_app(config: Settings, chat: Chat, client: Client, watch: Watch) -> FastAPI:
-    """The app for these settings; it closes the client when it ends."""
+    """The app for these settings; it closes the client when it ends.
+
+    Raises:
+        SecretError: the file of the page's password can't be used.
+    """
+    passwords = secret.Secrets(config.ui.password)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -50,9 +56,11 @@ def create_app(config: Settings, chat: Chat, client: Client, watch: Watch) -> Fa
         run_history=False,
         ssr_mode=False,
         show_error=False,
+        root_path=None if config.ui.path == "/" else config.ui.path.rstrip("/"),
+        auth=(lambda _, password: passwords.name(password) is not None) if passwords else None,
     )
     # The whole conversation travels with a question, thoughts included: that is more than the API is sent of it.
-    door.guard(app, limit=4 * config.api.max_body)
+    door.guard(app, limit=4 * config.api.max_body, login=bool(passwords))
     return app
 
 
@@ -69,7 +77,11 @@ class _Server(uvicorn.Server):
 
 
 def serve(config: Settings) -> int:
-    """Serve until a signal; the exit code, 1 when the port can't be had."""
+    """Serve until a signal; the exit code, 1 when the port can't be had.
+
+    Raises:
+        SecretError: the page's key or password can't be used.
+    """
     host, port = config.ui.host, config.ui.port
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
@@ -79,7 +91,7 @@ def serve(config: Settings) -> int:
             "stop what uses the port or set [ui] port (CLOISTER_UI__PORT)\n"
         )
         return 1
-    client = Client(config.ui.api)
+    client = Client(config.ui.api, key=secret.plain(config.ui.key))
     watch = Watch(client)
     chat = Chat(client, watch.current)
     settings = uvicorn.Config(

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
+from services.shared import secret
 from services.shared.settings import Settings
 from services.ui.client import Answer, ApiError, Client, Finished, Queued, Reading, Thought
 from services.ui.conversation import Conversation
@@ -32,7 +33,12 @@ def main(arguments: list[str], config: Settings, environ: Mapping[str, str]) -> 
     parser.add_argument("--url", default=f"http://{_reachable(config.api.host)}:{config.api.port}", help="the API (default: %(default)s)")
     parser.add_argument("--no-thinking", action="store_true", help="do not show the thinking")
     chosen = parser.parse_args(arguments)
-    terminal = Terminal(chosen.url, words, show_thinking=not chosen.no_thinking and sys.stderr.isatty())
+    try:
+        key = secret.plain(config.ui.key)
+    except secret.SecretError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    terminal = Terminal(chosen.url, words, key=key, show_thinking=not chosen.no_thinking and sys.stderr.isatty())
     question = " ".join(chosen.question).strip()
     if not question and not sys.stdin.isatty():
         question = sys.stdin.read().strip()
@@ -46,8 +52,8 @@ def main(arguments: list[str], config: Settings, environ: Mapping[str, str]) -> 
 class Terminal:
     """One conversation in a terminal."""
 
-    def __init__(self, url: str, words: Words, *, show_thinking: bool) -> None:
-        self._client, self._words = Client(url), words
+    def __init__(self, url: str, words: Words, *, show_thinking: bool, key: str = "") -> None:
+        self._client, self._words = Client(url, key=key), words
         self._conversation = Conversation()
         self._thinking = show_thinking
         self._progress = _Line(sys.stderr)

@@ -106,3 +106,26 @@ def test_every_program_stops_with_one_line_and_code_2(service: str, tmp_path: Pa
         .endswith("unknown setting CLOISTER_ENGINE__THREDS in the environment; did you mean CLOISTER_ENGINE__THREADS?")
     )
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("section, key, name", [("API", "keys", "host"), ("API", "keys", "published"), ("UI", "password", "host")])
+def test_others_are_let_in_only_with_a_secret(tmp_path: Path, section: str, key: str, name: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("\n")
+    opened = {f"CLOISTER_{section}__{name.upper()}": "0.0.0.0", f"CLOISTER_{section}__{key.upper()}": str(secret)}
+    for environ in (opened, {k: v for k, v in opened.items() if v == "0.0.0.0"}):
+        with pytest.raises(SettingsError, match=rf"\[{section.lower()}\] .* no {key}: run scripts/keys"):
+            settings.load(environ)
+    secret.write_text("anna 00\n")
+    assert settings.load(opened)
+    with pytest.raises(SettingsError, match="can't be read"):
+        settings.load({**opened, f"CLOISTER_{section}__{key.upper()}": str(tmp_path / "gone")})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.5", "::1", "localhost"])
+def test_this_machine_alone_needs_no_secret(host: str) -> None:
+    assert settings.load({"CLOISTER_API__HOST": host, "CLOISTER_UI__HOST": host})
+
+
+def test_what_is_published_counts_and_not_where_a_container_listens() -> None:
+    assert settings.load({"CLOISTER_API__HOST": "0.0.0.0", "CLOISTER_API__PUBLISHED": "127.0.0.1"})

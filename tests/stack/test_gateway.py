@@ -1,0 +1,156 @@
+"""The gateway: streams as they come, limits, headers, TLS by its own authority, a sub-path, and another proxy in front."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Request, sync_playwright
+
+from tests.stack.conftest import ROOT, Stack, ask, get, wait
+
+
+@contextlib.contextmanager
+def changed(stack: Stack, **settings: str) -> Iterator[Stack]:
+    """The same stack with other settings for a while."""
+    other = Stack({**stack.env, **settings}, stack.page_url, stack.api_url)
+    other.compose("up", "--detach", "--no-build", "--no-deps", "door", "gateway", "ui", "api")
+    try:
+        yield other
+    finally:
+        stack.compose("up", "--detach", "--no-build", "--no-deps", "door", "gateway", "ui", "api")
+        stack.ready()
+
+
+def test_tokens_are_not_held_back(stack: Stack) -> None:
+    body = {"messages": [{"role": "user", "content": "1+1=?"}], "stream": True, "max_tokens": 200, "ignore_eos": True}
+    request = urllib.request.Request(
+        f"{stack.page_url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    times = []
+    with urllib.request.urlopen(request, timeout=60) as response:
+        for line in response:
+            if line.startswith(b"data:"):
+                times.append(time.monotonic())
+    assert len({round(at, 2) for at in times}) > 10, "the answer came in one piece"
+
+
+def test_security_headers_and_limits(stack: Stack) -> None:
+    with urllib.request.urlopen(stack.page_url, timeout=30) as response:
+        headers = response.headers
+    assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
+    assert "Server" not in headers or "Caddy" not in headers["Server"]
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy and "http" not in policy
+    for url in (stack.page_url, stack.api_url):
+        status, answer = get(f"{url}/v1/chat/completions", body={"messages": [{"role": "user", "content": "x" * 21_000_000}]})
+        assert status == 413, answer
+
+
+def test_the_page_asks_nobody_but_its_own_origin(stack: Stack) -> None:
+    """In Chromium, with its network log as evidence; the question is answered on the page."""
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        asked.append(request.url)
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+        arguments += ["--disable-component-update", "--disable-sync"]
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+        page: Page = browser.new_page()
+        page.on("request", note)
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text) if "Content Security Policy" in message.text else None)
+        page.goto(stack.page_url)
+        box = page.locator("textarea").first
+        box.wait_for(timeout=60_000)
+        box.fill("鸡兔同笼，共有 35 个头，94 条腿，请问鸡和兔各有多少只？")
+        box.press("Enter")
+        page.get_by_text("23").last.wait_for(timeout=120_000)
+        browser.close()
+    foreign = [url for url in asked if not url.startswith((stack.page_url, "data:", "blob:"))]
+    assert len(asked) > 10 and foreign == [] and complaints == []
+
+
+def test_tls_by_the_gateways_own_authority(stack: Stack, tmp_path: Path) -> None:
+    with changed(stack, CLOISTER_TLS="localhost,127.0.0.1") as secure:
+        root = "/opt/cloister/var/gateway/caddy/pki/authorities/local/root.crt"
+        wait(lambda: secure.compose("exec", "-T", "gateway", "test", "-s", root, check=False).returncode == 0, 60)
+        (tmp_path / "root.crt").write_text(secure.compose("exec", "-T", "gateway", "cat", root).stdout)
+        trust = ssl.create_default_context(cafile=str(tmp_path / "root.crt"))
+        for host in ("localhost", "127.0.0.1"):
+            url = stack.page_url.replace("http://127.0.0.1", f"https://{host}")
+
+            def answers(url: str = url) -> bool:
+                try:
+                    with urllib.request.urlopen(f"{url}/livez", timeout=10, context=trust) as response:
+                        return bool(response.status == 200)
+                except OSError:
+                    return False
+
+            wait(answers, 60, lambda: secure.compose("logs", "--tail", "20", "gateway").stdout)
+
+
+def test_under_a_sub_path_and_behind_another_proxy(stack: Stack) -> None:
+    with changed(stack, CLOISTER_SUBPATH="/cloister", CLOISTER_PROXIED="true") as below:
+        below.ready()
+        headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "ai.example"}
+        wait(lambda: get(f"{stack.page_url}/cloister/livez")[0] == 200, 60)
+        status, config = get(f"{stack.page_url}/cloister/config", headers=headers)
+        assert status == 200 and json.loads(config)["root"] == "https://ai.example/cloister"
+        assert get(f"{stack.page_url}/cloister/v1/models")[0] == 200
+        assert get(f"{stack.api_url}/cloister/v1/models")[0] == 200
+
+
+def test_open_to_others_only_with_keys(stack: Stack, tmp_path: Path) -> None:
+    refused = Stack({**stack.env, "CLOISTER_BIND": "0.0.0.0"}, stack.page_url, stack.api_url)
+    done = refused.run(ROOT / "scripts/up", "--docker", "--detach", check=False)
+    assert done.returncode == 1 and "scripts/keys" in done.stderr
+    with changed(stack, CLOISTER_BIND="0.0.0.0") as bare:
+        for service in ("door", "api", "ui"):
+            wait(lambda service=service: "scripts/keys" in bare.compose("logs", service).stdout, 60)
+        assert get(f"{stack.page_url}/livez")[0] == 0
+    secrets = tmp_path / "secrets"
+    made = Stack({**stack.env, "CLOISTER_SECRETS": str(secrets)}, "", "").run(ROOT / "scripts/keys").stdout.splitlines()
+    key, password = made[1].strip(), made[3].strip()
+    assert key not in (secrets / "api_keys").read_text() and password not in (secrets / "page_password").read_text()
+    with changed(stack, CLOISTER_BIND="0.0.0.0", CLOISTER_SECRETS=str(secrets)) as guarded:
+        guarded.ready()
+        status, answer = get(f"{stack.api_url}/v1/models")
+        assert status == 401 and json.loads(answer)["error"]["code"] == "invalid_api_key"
+        assert get(f"{stack.api_url}/v1/models", headers={"Authorization": "Bearer cl-wrong"})[0] == 401
+        assert get(f"{stack.api_url}/v1/models", headers={"Authorization": f"Bearer {key}"})[0] == 200
+        wait(lambda: get(f"{stack.page_url}/livez")[0] == 200, 60)
+        assert get(f"{stack.page_url}/config")[0] == 401
+        for said, status in ((password, 200), ("wrong", 400)):
+            form = urllib.parse.urlencode({"username": "anyone", "password": said}).encode()
+            try:
+                with urllib.request.urlopen(f"{stack.page_url}/login", form, timeout=30) as response:
+                    assert response.status == status
+            except urllib.error.HTTPError as error:
+                assert error.code == status
+        everything = guarded.compose("logs").stdout + json.dumps([guarded.inspect(s) for s in ("api", "ui", "gateway", "door")])
+        assert key not in everything and password not in everything
+    assert "23" in ask(stack.api_url)["content"]
+
+
+@pytest.mark.parametrize(
+    "setting, complaint",
+    [
+        ("GATEWAY_TLS_NAMES=a b{", "CLOISTER_TLS"),
+        ("GATEWAY_SUBPATH=cloister", "CLOISTER_SUBPATH"),
+        ("GATEWAY_PROXIED=1", "PROXIED"),
+    ],
+)
+def test_wrong_settings_stop_the_gateway(stack: Stack, setting: str, complaint: str) -> None:
+    done = stack.run("docker", "run", "--rm", "--network", "none", "--env", setting, stack.image("gateway"), check=False)
+    assert done.returncode == 1 and complaint in done.stderr

@@ -1,0 +1,76 @@
+"""The images: how large, what is in them, whose they are; and the linters' word on their files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.stack.conftest import ROOT, Stack
+
+LIMITS = {"api": 200, "init": 250, "ui": 450, "gateway": 60, "door": 60}  # MB over the base image
+
+
+def inspect(stack: Stack, image: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(stack.run("docker", "image", "inspect", image).stdout)[0]
+    return found
+
+
+@pytest.mark.parametrize("service", LIMITS)
+def test_an_image_stays_small(stack: Stack, service: str) -> None:
+    base = int(str(inspect(stack, stack.env["BASE_IMAGE"])["Size"]))
+    size = (int(str(inspect(stack, stack.image(service))["Size"])) - base) / 1e6
+    print(f"{service}: {size:.0f} MB over the base image")
+    assert size <= LIMITS[service]
+
+
+@pytest.mark.parametrize("service", LIMITS)
+def test_an_image_is_labelled(stack: Stack, service: str) -> None:
+    labels = inspect(stack, stack.image(service))["Config"]["Labels"]  # type: ignore[index]
+    assert {"org.opencontainers.image.title", "org.opencontainers.image.licenses", "org.opencontainers.image.version"} <= set(labels)
+
+
+@pytest.mark.parametrize("service", ["init", "api", "ui", "gateway", "door"])
+def test_a_container_is_locked_down(stack: Stack, service: str) -> None:
+    found = stack.inspect(service)
+    host = found["HostConfig"]
+    assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and "no-new-privileges:true" in host["SecurityOpt"]
+    assert host["PidsLimit"] > 0 and host["Memory"] > 0 and not host["Privileged"]
+    # Docker writes the names with or without the prefix, by version.
+    added = {name.removeprefix("CAP_") for name in host["CapAdd"] or ()}
+    assert added == ({"NET_ADMIN", "SETUID", "SETGID"} if service == "door" else set())
+    assert service == "door" or found["Config"]["User"] == "10001:10001"
+    assert all(not mount["RW"] for mount in found["Mounts"] if mount["Destination"].endswith("/volume")) or service == "init"
+
+
+@pytest.mark.parametrize("service", ["api", "ui", "gateway", "door"])
+def test_every_process_is_unprivileged_and_without_capabilities(stack: Stack, service: str) -> None:
+    script = "cat /proc/[0-9]*/status | grep -E '^(Name|Uid|CapEff|CapPrm):'"
+    lines = stack.compose("exec", "-T", "--user", "65534", service, "sh", "-c", script).stdout.split("Name:")[1:]
+    for process in lines:
+        uid = process.split("Uid:")[1].split()[0]
+        effective = [int(line.split()[1], 16) for line in process.splitlines() if line.startswith(("CapEff", "CapPrm"))]
+        assert uid != "0" and effective == [0, 0], process
+
+
+def test_no_secret_shows_in_the_environment_or_the_logs(stack: Stack) -> None:
+    for service in ("init", "api", "ui", "gateway", "door"):
+        names = [item.partition("=")[0] for item in stack.inspect(service)["Config"]["Env"]]
+        assert not {"HF_TOKEN"} & set(names)
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    done = subprocess.run(
+        ["hadolint", "--config", ROOT / "docker/hadolint.yaml", ROOT / "docker/Dockerfile"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compose_lint_has_nothing_to_say() -> None:
+    done = subprocess.run(
+        ["compose-lint", "--config", ROOT / "docker/compose-lint.yml", ROOT / "compose.yaml"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
