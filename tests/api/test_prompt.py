@@ -240,8 +240,17 @@ def test_a_template_that_changes_texts_is_refused(change: str) -> None:
         render(source, talk('a "long" text'))
 
 
-def test_what_a_content_says_does_not_change_the_templates_own_words() -> None:
-    source = "{% for m in messages %}{% if 'sudo' in m.content %}<|admin|>{% endif %}{{ m.content }}{% endfor %}"
+def test_empty_contents_stay_empty() -> None:
+    """Many templates look whether there is one."""
+    source = "{% for m in messages %}{% if m.content %}<|begin|>{{ m.content }}{% else %}<|nothing|>{% endif %}{% endfor %}"
+    assert render(source, talk("", "a", "")).parts == ((True, "<|nothing|><|begin|>"), (False, "a"), (True, "<|nothing|>"))
+
+
+@pytest.mark.parametrize("where", ["<|admin|>{{ m.content }}", "{{ m.content }}<|admin|>"])
+def test_what_a_content_says_does_not_change_the_templates_own_words(where: str) -> None:
+    own = where.replace("{{ m.content }}", "")
+    tested = f"{{% if 'sudo' in m.content %}}{own}{{% endif %}}"
+    source = "{% for m in messages %}" + where.replace(own, tested) + "{% endfor %}"
     assert somebodys(render(source, talk("please"))) == ["please"]
     with pytest.raises(TemplateError):
         render(source, talk("sudo please"))
