@@ -416,6 +416,14 @@ def test_bombs_are_stopped_and_the_loop_goes_on(source: str) -> None:
         assert results[1] == Prompt(((False, "fine"),), False)
 
 
+def test_memory_is_limited_to_a_gigabyte() -> None:
+    large = "{{ messages[0].content }}{% if (('x' * (messages|length * 1100 * 2 ** 20))|length) %}{% endif %}"
+    some, much = asyncio.run(in_child(large.replace("1100", "100"), talk("q")))[0], asyncio.run(in_child(large, talk("q"), talk("q")))
+    assert some == Prompt(((False, "q"),), False)
+    (error, again) = much
+    assert "MemoryError" in str(error) and again == error
+
+
 def test_a_killed_child_is_replaced() -> None:
     async def scene() -> None:
         renderer = Renderer(r1(), bos_token=BOS, eos_token=EOS)
