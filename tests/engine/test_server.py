@@ -468,7 +468,7 @@ def test_a_failure_of_the_model_tells_everybody_and_ends_the_worker(path: Path) 
 
 def test_stopping_tells_everybody(path: Path) -> None:
     async def play() -> None:
-        async with serving(path, ENDLESS, 10.0) as running:
+        async with serving(path, ENDLESS, 0.3) as running:
             client = await running.connect()
             for number in range(6):
                 client.ask(f"r{number}")
