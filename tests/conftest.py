@@ -27,6 +27,7 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
     """This process's environment without its CLOISTER_ names, with all paths below `home`; settings as `ENGINE__CELLS=256`."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("CLOISTER_", "HF_"))}
     paths = {
+        "PROJECT": "cloister-none",  # scripts/down shall not take a Docker stack down that runs here
         "PATHS__VOLUME": home / "volume",
         "PATHS__RUN": home / "run",
         "PATHS__PROGRESS": home / "run/progress.json",

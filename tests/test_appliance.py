@@ -141,7 +141,7 @@ def test_a_killed_api_or_page_comes_back_by_itself(cloister: Cloister) -> None:
 
 def test_up_on_a_running_appliance_changes_nothing(cloister: Cloister) -> None:
     before = [cloister.pid(program) for program in ("engine", "api", "ui")]
-    done = cloister.script("up", "--detach")
+    done = cloister.script("up", "--native", "--detach")
     assert "already running" in done.stderr and cloister.page_url in done.stdout
     assert [cloister.pid(program) for program in ("engine", "api", "ui")] == before
 
@@ -163,7 +163,7 @@ def test_only_loopback_is_listened_on(cloister: Cloister) -> None:
 
 def failing_up(home: Path, *options: str, env: dict[str, str] | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
     """scripts/up that is expected to end by itself with an error."""
-    command = [ROOT / "scripts/up", "--detach", *options]
+    command = [ROOT / "scripts/up", "--native", "--detach", *options]
     return subprocess.run(command, env=env or environment(home, **settings), capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -217,5 +217,5 @@ def test_down_stops_everything_and_the_next_start_is_quick(tmp_path: Path) -> No
     assert "nothing runs" in running.script("down").stderr
     again = start(tmp_path, MODEL__NAME="demo", MODEL__QUANT="q8_0")
     assert httpx.get(again.api_url + "/v1/status").json()["model"]["quant"] == "q8_0"
-    again.script("up", "--detach", "--model", "demo", timeout=300)
+    again.script("up", "--native", "--detach", "--model", "demo", timeout=300)
     again.script("down")

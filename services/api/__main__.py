@@ -15,7 +15,7 @@ from services.shared.settings import SettingsError
 
 
 def main() -> int:
-    """Exit codes: 0 stopped, 1 the address is taken, 2 a setting is wrong."""
+    """Exit codes: 0 stopped (or ended by the signal itself, once all is closed), 1 the address is taken, 2 a setting is wrong."""
     try:
         config = settings.load(os.environ)
         app = create_app(config)

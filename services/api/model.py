@@ -66,7 +66,6 @@ class ServedModel:
     def sampling(self, asked: dict[str, float | int | None]) -> wire.Sampling:
         """The authors' defaults overlaid with what the request names."""
         authors = {"temperature": 1.0, "top_p": 1.0, "top_k": TOP_K, **self.manifest.generation}
-        authors["repeat_penalty"] = authors.pop("repetition_penalty", 1.0)
         chosen = authors | {key: value for key, value in asked.items() if value is not None}
         known = {key: chosen[key] for key in wire.Sampling.__dataclass_fields__ if key in chosen}
         return wire.Sampling(**{**known, "top_k": max(0, int(known["top_k"]))})  # type: ignore[arg-type]

@@ -49,8 +49,6 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"init: {error}\n")
         return 2
     log = logs.start("init", wanted.log.level)
-    for noisy in ("httpx2", "httpcore2", "filelock"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     return _run(wanted, log, verify=given.verify)

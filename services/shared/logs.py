@@ -28,7 +28,7 @@ def start(service: str, level: str) -> logging.Logger:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(service))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("httpx", "httpcore", "asyncio"):
+    for noisy in ("httpx", "httpcore", "httpx2", "httpcore2", "filelock", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return logging.getLogger(service)
 

@@ -19,7 +19,7 @@ ASSETS_PATH = "/look"
 
 OPEN = re.compile(
     r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/livez|/(?:assets|static|look)/.*"
-    r"|/gradio_api/(?:queue/join|queue/data|run/predict|cancel|reset|startup-events|theme\.css|heartbeat/\w+)/?"
+    r"|/gradio_api/(?:app_id|queue/join|queue/data|run/predict|cancel|reset|startup-events|theme\.css|heartbeat/\w+)/?"
 )
 
 LOGIN = re.compile(r"/log(?:in|out)")  # open only where a password is asked for

@@ -6,9 +6,12 @@ by the browser with each event and handed back.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections.abc import AsyncGenerator, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -21,6 +24,8 @@ from services.ui.conversation import Conversation
 from services.ui.texts import WORDS, Language, Words, preferred
 
 TICK = 1.5  # seconds between two looks at the model's state
+KEPT = 1.0  # seconds between two times that the browser is handed a growing conversation to keep
+KEEP = (Path(__file__).parent / "assets" / "kept.js").read_text(encoding="utf-8")
 
 Updates = Sequence[Any]
 
@@ -33,6 +38,7 @@ def build(chat: Chat, watch: statuses.Watch) -> gr.Blocks:
 class _Page:
     def __init__(self, chat: Chat, watch: statuses.Watch) -> None:
         self._chat, self._watch = chat, watch
+        self._switched: dict[str, Language] = {}  # sessions that changed the language in the middle of an answer
         self.blocks: gr.Blocks
         with gr.Blocks(title="Cloister", analytics_enabled=False) as self.blocks:
             self._place()
@@ -41,7 +47,7 @@ class _Page:
     def _place(self) -> None:
         """The components, from top to bottom. Words come with the first event, when the visitor's language is known."""
         self.language = gr.BrowserState("", storage_key="cloister-language", secret="cloister")
-        self.conversation = gr.JSON([], visible=False)
+        self.conversation = gr.HTML([], elem_id="kept", html_template="", js_on_load=KEEP, visible="hidden")
         self.answering = gr.Textbox("", visible=False)
         self.timer = gr.Timer(TICK)
         with gr.Row(elem_id="header"):
@@ -86,17 +92,16 @@ class _Page:
         direct = {**quiet, "queue": False}
         answer = {**quiet, "concurrency_limit": None}
         told = [self.conversation, self.language]
-        self.spoken = [
-            self.language, self.title, self.new, self.switch, self.question, self.send, self.stop, self.chatbot, self.speed, *self.examples,
-        ]  # fmt: skip
+        self.spoken = [self.language, self.title, self.new, self.switch, self.question, self.send, self.stop, *self.examples]
         self.state = [self.banner, self.hello, self.card, self.strip, self.facts]
         self.progress = [self.chatbot, self.conversation, self.answering, self.speed]
         self.flow = [*self.progress, self.question, self.welcome, self.new, self.send, self.stop]
 
         self.blocks.load(self._open, [self.language], [*self.spoken, *self.state], **direct)
-        self.switch.click(self._switch, told, [*self.spoken, *self.state], **direct)
+        self.switch.click(self._switch, told, [*self.spoken, *self.state, self.chatbot, self.speed], **direct)
         self.timer.tick(self._tick, [self.language, self.answering], [*self.state, self.answering], **direct)
         self.answering.change(self._settle, [self.answering, *told], self.flow, **direct)
+        self.conversation.submit(self._restore, told, self.flow, **direct)
 
         gr.on([self.question.submit, self.send.click], self._ask, [self.question, self.answering, *told], self.flow, **answer)
         for button, number in zip(self.examples, range(len(self.examples)), strict=True):
@@ -109,16 +114,19 @@ class _Page:
     # The words
 
     async def _open(self, language: str, request: gr.Request) -> Updates:
-        chosen = _language(language) or preferred(request.headers.get("accept-language", ""))
-        return [*self._speak(chosen, []), *await self._account(chosen)]
+        chosen = _language(language, request)
+        return [*self._speak(chosen), *await self._account(chosen)]
 
-    async def _switch(self, conversation: Any, language: str) -> Updates:
-        chosen: Language = "en" if language == "zh" else "zh"
-        return [*self._speak(chosen, conversation), *await self._account(chosen)]
-
-    def _speak(self, language: Language, conversation: Any) -> Updates:
-        words, shown = WORDS[language], conversations.parse(conversation)
+    async def _switch(self, conversation: Any, language: str, request: gr.Request) -> Updates:
+        chosen: Language = "en" if _language(language, request) == "zh" else "zh"
+        words, shown = WORDS[chosen], conversations.parse(conversation)
+        if self._chat.running(_session(request)):
+            self._switched[_session(request)] = chosen
         speed = statuses.speed(shown.turns[-1].speed, words) if shown.turns else ""
+        return [*self._speak(chosen), *await self._account(chosen), transcript.messages(shown, words), speed]
+
+    def _speak(self, language: Language) -> Updates:
+        words = WORDS[language]
         return [
             language,
             _title(words),
@@ -127,8 +135,6 @@ class _Page:
             gr.update(placeholder=words.placeholder, label=words.placeholder),
             words.send,
             words.stop,
-            transcript.messages(shown, words),
-            speed,
             *(f"{example.title}\n{example.question}" for example in words.examples),
         ]
 
@@ -147,15 +153,23 @@ class _Page:
     async def _tick(self, language: str, answering: str, request: gr.Request) -> Updates:
         # The page believes that it is being answered, but it is not: the connection was lost in between.
         lost = answering and not self._chat.running(_session(request))
-        return [*await self._account(_language(language) or "en"), "" if lost else gr.skip()]
+        return [*await self._account(_language(language, request)), "" if lost else gr.skip()]
 
-    async def _settle(self, answering: str, conversation: Any, language: str) -> Updates:
+    async def _settle(self, answering: str, conversation: Any, language: str, request: gr.Request) -> Updates:
         """After an answer; does something only where its end never arrived."""
-        words, shown = _words(language), conversations.parse(conversation)
+        shown = conversations.parse(conversation)
         if answering or not shown.turns or not shown.turns[-1].under_way:
             return [gr.skip()] * len(self.flow)
-        shown.turns[-1].stage = "lost"
-        return self._end(shown, words)
+        return await self._restore(conversation, language, request)
+
+    async def _restore(self, conversation: Any, language: str, request: gr.Request) -> Updates:
+        """After a reload: shows what the browser has kept."""
+        shown = conversations.parse(conversation)
+        if not shown.turns:
+            return [gr.skip()] * len(self.flow)
+        if shown.turns[-1].under_way:
+            shown.turns[-1].stage = "lost"
+        return self._end(shown, _words(language, request))
 
     # The conversation
 
@@ -174,7 +188,7 @@ class _Page:
             shown = conversations.parse(conversation)
             if answering:
                 return
-            shown.ask(_words(language).examples[number].question)
+            shown.ask(_words(language, request).examples[number].question)
             async for updates in self._answer(shown, language, request):
                 yield updates
 
@@ -192,11 +206,11 @@ class _Page:
         self, data: gr.EditData, answering: str, conversation: Any, language: str, request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
         shown, question = conversations.parse(conversation), str(data.value).strip()
-        turn = transcript.turn_at(shown, _words(language), int(data.index))  # type: ignore[arg-type]
+        turn = transcript.turn_at(shown, _words(language, request), int(data.index))  # type: ignore[arg-type]
         if answering or not 0 <= turn < len(shown.turns):
             return
         if not question or question == shown.turns[turn].question:
-            yield self._show(shown, _words(language))
+            yield self._show(shown, _words(language, request))
             return
         shown.edit(turn, question)
         async for updates in self._answer(shown, language, request):
@@ -204,13 +218,25 @@ class _Page:
 
     async def _answer(self, shown: Conversation, language: str, request: gr.Request, **first: str) -> AsyncGenerator[Updates, None]:
         """Answer the last question; the page follows."""
-        words, session = _words(language), _session(request)
-        begin = [gr.update(value=first["question"]) if first else gr.skip()]
-        begin += [gr.update(visible=False), gr.update(visible=True), gr.update(visible=False), gr.update(visible=True)]
-        yield [*self._show(shown, words, answering="yes")[:4], *begin]
-        async for moment in self._chat.answer(session, shown):
-            turn = moment.turns[-1]
-            yield self._show(moment, words, answering="yes") if turn.under_way else self._end(moment, words)
+        words, session = _words(language, request), _session(request)
+        shows, hides = gr.update(visible=True), gr.update(visible=False)
+        yield [*self._show(shown, words, answering="yes")[:4], first.get("question", gr.skip()), hides, shows, hides, shows]
+        handed = time.monotonic()
+        try:
+            async with contextlib.aclosing(self._chat.answer(session, shown)) as moments:
+                async for moment in moments:
+                    words = WORDS[self._switched[session]] if session in self._switched else words
+                    if not moment.turns[-1].under_way:
+                        yield self._end(moment, words)
+                        continue
+                    updates = list(self._show(moment, words, answering="yes"))
+                    if time.monotonic() - handed < KEPT:
+                        updates[self.flow.index(self.conversation)] = gr.skip()
+                    else:
+                        handed = time.monotonic()
+                    yield updates
+        finally:
+            self._switched.pop(session, None)
 
     def _show(self, shown: Conversation, words: Words, *, answering: str = "") -> Updates:
         last = shown.turns[-1]
@@ -223,7 +249,8 @@ class _Page:
         return [*head, *[gr.skip()] * (len(self.flow) - len(head))]
 
     def _end(self, shown: Conversation, words: Words) -> Updates:
-        return [*self._show(shown, words)[:7], gr.update(visible=True), gr.update(visible=False)]
+        shows, hides = gr.update(visible=True), gr.update(visible=False)
+        return [*self._show(shown, words)[:4], gr.skip(), hides, shows, shows, hides]
 
     async def _stop(self, request: gr.Request) -> None:
         if running := self._chat.running(_session(request)):
@@ -233,8 +260,8 @@ class _Page:
         if running := self._chat.running(_session(request)):
             running.stop(None)
             await running.finished.wait()
-        shown, hidden = gr.update(visible=True), gr.update(visible=False)
-        return [gr.update(value=[], visible=False), [], "", "", gr.skip(), shown, hidden, shown, hidden]
+        shows, hides = gr.update(visible=True), gr.update(visible=False)
+        return [gr.update(value=[], visible=False), [], "", "", gr.skip(), shows, hides, shows, hides]
 
 
 def _html(value: str, elem_id: str) -> gr.HTML:
@@ -244,7 +271,19 @@ def _html(value: str, elem_id: str) -> gr.HTML:
 
 def _title(words: Words | None) -> str:
     """The name, the light switch, and the words that assets/page.js puts where Gradio has none of ours."""
-    names = ("copy", "copied", "edit", "regenerate", "submit", "cancel", "to_the_end", "conversation", "language", "placeholder")
+    names = (
+        "copy",
+        "copied",
+        "edit",
+        "regenerate",
+        "submit",
+        "cancel",
+        "to_the_end",
+        "conversation",
+        "connection",
+        "language",
+        "placeholder",
+    )
     said = escape(json.dumps({name: getattr(words, name) for name in names}, ensure_ascii=False)) if words else ""
     theme = escape(words.theme) if words else ""
     return (
@@ -254,12 +293,15 @@ def _title(words: Words | None) -> str:
     )
 
 
-def _language(stored: str) -> Language | None:
-    return "zh" if stored == "zh" else "en" if stored == "en" else None
+def _language(stored: str, request: gr.Request) -> Language:
+    """What the visitor has chosen with the switch, else what the browser asks for."""
+    if stored in WORDS:
+        return stored
+    return preferred(request.headers.get("accept-language", ""))
 
 
-def _words(language: str) -> Words:
-    return WORDS[_language(language) or "en"]
+def _words(stored: str, request: gr.Request) -> Words:
+    return WORDS[_language(stored, request)]
 
 
 def _session(request: gr.Request) -> str:

@@ -52,6 +52,7 @@ class Words:
     cancel: str
     to_the_end: str
     conversation: str
+    connection: str
 
     private: str
     speed: str
@@ -128,6 +129,7 @@ EN = Words(
     cancel="Leave it as it was",
     to_the_end="To the end",
     conversation="Conversation",
+    connection="The connection is lost. Trying to reach Cloister again; what you see here is kept.",
     private="Private: stays on your computer",
     speed="{speed} tokens/s",
     token="A token is a piece of text: about three quarters of an English word, or one Chinese character and a half.",
@@ -217,6 +219,7 @@ ZH = Words(
     cancel="不修改",
     to_the_end="到最后",
     conversation="对话",
+    connection="连接中断，正在重新连接 Cloister。这里的内容都会保留。",
     private="私密：内容不出本机",
     speed="{speed} 词元/秒",
     token="词元是模型读写的最小单位：一个词元约为一个半汉字，或四分之三个英文单词。",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import httpx
 import pytest
 
 from tests.api.scripted import Stand, accepted, die, failed, finished, stand, tag, text, until
-from tests.conftest import ROOT, environment
+from tests.conftest import ROOT, environment, free_port
 
 CHAT = "/v1/chat/completions"
 LIMIT = 100_000
@@ -229,3 +230,35 @@ def test_a_wrong_setting_ends_it_with_2(tmp_path: Path) -> None:
         [sys.executable, "-m", "services.api"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2 and "CLOISTER_API__PORT" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_its_end_is_the_end_of_the_template_process_too(api: Stand, number: signal.Signals) -> None:
+    port = free_port()
+    env = environment(api.home, API__PORT=port)
+    process = subprocess.Popen([sys.executable, "-m", "services.api"], cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: process.poll() is None and ready(port))
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert "services.api.renderer" in Path(f"/proc/{child}/cmdline").read_text()
+        process.send_signal(number)
+        assert process.wait(30) in (0, -number)
+        until(lambda: not running(child))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def running(pid: str) -> bool:
+    """Is there such a process, and not only what is left of it?"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

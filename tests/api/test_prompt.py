@@ -240,8 +240,17 @@ def test_a_template_that_changes_texts_is_refused(change: str) -> None:
         render(source, talk('a "long" text'))
 
 
-def test_what_a_content_says_does_not_change_the_templates_own_words() -> None:
-    source = "{% for m in messages %}{% if 'sudo' in m.content %}<|admin|>{% endif %}{{ m.content }}{% endfor %}"
+def test_empty_contents_stay_empty() -> None:
+    """Many templates look whether there is one."""
+    source = "{% for m in messages %}{% if m.content %}<|begin|>{{ m.content }}{% else %}<|nothing|>{% endif %}{% endfor %}"
+    assert render(source, talk("", "a", "")).parts == ((True, "<|nothing|><|begin|>"), (False, "a"), (True, "<|nothing|>"))
+
+
+@pytest.mark.parametrize("where", ["<|admin|>{{ m.content }}", "{{ m.content }}<|admin|>"])
+def test_what_a_content_says_does_not_change_the_templates_own_words(where: str) -> None:
+    own = where.replace("{{ m.content }}", "")
+    tested = f"{{% if 'sudo' in m.content %}}{own}{{% endif %}}"
+    source = "{% for m in messages %}" + where.replace(own, tested) + "{% endfor %}"
     assert somebodys(render(source, talk("please"))) == ["please"]
     with pytest.raises(TemplateError):
         render(source, talk("sudo please"))
@@ -405,6 +414,14 @@ def test_bombs_are_stopped_and_the_loop_goes_on(source: str) -> None:
     if "harm" in source:
         assert "takes more than" in str(results[0])
         assert results[1] == Prompt(((False, "fine"),), False)
+
+
+def test_memory_is_limited_to_a_gigabyte() -> None:
+    large = "{{ messages[0].content }}{% if (('x' * (messages|length * 1100 * 2 ** 20))|length) %}{% endif %}"
+    some, much = asyncio.run(in_child(large.replace("1100", "100"), talk("q")))[0], asyncio.run(in_child(large, talk("q"), talk("q")))
+    assert some == Prompt(((False, "q"),), False)
+    (error, again) = much
+    assert "MemoryError" in str(error) and again == error
 
 
 def test_a_killed_child_is_replaced() -> None:

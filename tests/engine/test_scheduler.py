@@ -129,16 +129,15 @@ def test_nobody_starts_without_room_for_the_whole_prompt() -> None:
 
 
 def test_without_room_the_youngest_gives_way_and_comes_first_again() -> None:
-    bench = Bench(cells=70)
-    old, young = bench.add(30), bench.add(30)
+    bench = Bench(cells=70, slots=2)
+    old, young, later = bench.add(30), bench.add(30), bench.add(1)
     bench.step()
-    while not bench.scheduler.waiting:
+    assert list(bench.scheduler.waiting) == [later]
+    while young in bench.scheduler.running:
         bench.step()
         assert bench.kv.used <= 70
-    assert list(bench.scheduler.waiting) == [young]
-    assert young.slot is None and young.computed == 0 and young.generated > 0
-    later = bench.add(1)
     assert list(bench.scheduler.waiting) == [young, later]
+    assert young.slot is None and young.computed == 0 and young.generated > 0
     bench.scheduler.remove(old)
     written = young.generated
     bench.step()

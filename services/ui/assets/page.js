@@ -71,6 +71,9 @@
       say(document.getElementById("switch"), words.language);
       document.querySelector("#question textarea")?.setAttribute("aria-label", words.placeholder);
     }
+    for (const toast of document.querySelectorAll(".toast-message-text")) {
+      if (words.connection && /^Connection /.test(toast.textContent.trim())) toast.textContent = words.connection;
+    }
     const chat = document.getElementById("chat");
     if (chat) {
       asTyped(chat);
@@ -92,6 +95,14 @@
       paint();
     }
   });
+
+  // Nothing to send: Gradio would read the box a moment later, when something has been typed.
+  document.addEventListener("keypress", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && event.target.matches?.("#question textarea") && !event.target.value.trim()) {
+      event.preventDefault();
+      event.stopPropagation();
+    }
+  }, true);
 
   // Esc leaves an edit, or stops an answer. Enter sends an edit; an input method's own Enter is not ours.
   document.addEventListener("keydown", (event) => {

@@ -1,0 +1,134 @@
+"""The page on the whole appliance with the demo model: the article's examples, and the deaths of the parts behind it."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from services.ui.texts import EN, WORDS, ZH, Language, Words
+from tests.conftest import Cloister
+from tests.ui.conftest import Visitor, Visitors
+
+CAGE, DICE, PALINDROME, CATS = range(4)
+EXPECTED: dict[tuple[Language, int], list[str]] = {
+    ("zh", CAGE): ["23", "12"],
+    ("zh", DICE): ["6/11"],
+    ("zh", PALINDROME): ["def is_palindrome", "[::-1]"],
+    ("zh", CATS): ["咪咪会飞"],
+    ("en", CAGE): ["23 chickens", "12 rabbits"],
+    ("en", DICE): ["6/11"],
+    ("en", PALINDROME): ["def is_palindrome", "[::-1]"],
+    ("en", CATS): ["Mimi can fly"],
+}
+THOUGHTS = {CAGE: "x + y = 35", DICE: "1/6"}
+
+
+def settled(me: Visitor) -> str:
+    """What the conversation says once nothing is under way."""
+    me.answered()
+    return str(me.page.locator("#chat [role=log]").inner_text())
+
+
+def settled_with(me: Visitor, words: Words, *expected: str) -> str:
+    """The same; the demo model samples, and may need a second or third go at its right answer."""
+    for _ in range(3):
+        if all(text in settled(me) for text in expected):
+            break
+        me.page.get_by_label(words.regenerate).last.click()
+        me.page.locator("#stop").wait_for()
+    shown = settled(me)
+    assert all(text in shown for text in expected), shown
+    return shown
+
+
+@pytest.mark.parametrize("number", [CAGE, DICE, PALINDROME, CATS])
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_examples_of_the_article(cloister: Cloister, visit: Visitors, language: Language, number: int) -> None:
+    me, words = visit(cloister.page_url, language="zh-CN" if language == "zh" else "en-GB"), WORDS[language]
+    example = me.page.locator("#examples button").nth(number)
+    expect(example).to_contain_text(words.examples[number].title)
+    example.click()
+    me.page.locator("#chat .typed").wait_for()
+    assert words.examples[number].question in settled_with(me, words, *EXPECTED[language, number])
+    title = me.page.locator("#chat .thought-group .title")
+    expect(title).to_contain_text(words.thought.partition("{")[0])
+    assert me.page.locator("#chat .thought-group .content").count() == 0  # folded
+    title.click()
+    thought = me.page.locator("#chat .thought-group .content")
+    expect(thought).to_contain_text(THOUGHTS[number]) if number in THOUGHTS else expect(thought).not_to_be_empty()
+    expect(me.page.locator("#speed")).to_contain_text("tokens/s" if language == "en" else "词元/秒")
+    if number == PALINDROME:
+        expect(me.page.locator("#chat pre .token.keyword").first).to_have_text("def")
+
+
+def test_follow_up_edit_answer_again_and_new(cloister: Cloister, visit: Visitors) -> None:
+    me = visit(cloister.page_url, language="zh-CN")
+    me.page.locator("#examples button").nth(CAGE).click()
+    me.page.locator("#chat .typed").wait_for()
+    settled_with(me, ZH, "23", "12")
+    me.ask("那如果是 40 个头,100 条腿呢?")
+    settled_with(me, ZH, "30", "10")
+    me.page.get_by_label(ZH.regenerate).click()
+    me.page.locator("#stop").wait_for()
+    settled_with(me, ZH, "23", "12", "30", "10")
+    me.page.hover("#chat .user-row >> nth=0")
+    me.page.get_by_label(ZH.edit, exact=True).first.click()
+    me.page.locator("#chat textarea").fill("鸡兔同笼,共有 10 个头,28 条腿,鸡和兔各有几只?")
+    me.page.keyboard.press("Enter")
+    expect(me.page.locator("#chat .user-row")).to_have_count(1)
+    shown = settled_with(me, ZH, "鸡有 6 只", "兔子有 4 只")
+    assert "23" not in shown and "30" not in shown
+    me.page.click("#new")
+    expect(me.page.locator("#examples")).to_be_visible()
+    expect(me.page.locator("#chat")).to_be_hidden()
+
+
+def test_stop_while_the_engine_is_slow(cloister: Cloister, visit: Visitors) -> None:
+    me, engine = visit(cloister.page_url), cloister.pid("engine")
+    os.kill(engine, signal.SIGSTOP)  # as slow as an engine can be
+    try:
+        me.ask(EN.examples[CAGE].question)
+        me.page.keyboard.press("Escape")
+        assert EN.stopped_before in settled(me)
+    finally:
+        os.kill(engine, signal.SIGCONT)
+    me.page.get_by_label(EN.regenerate).click()
+    me.page.locator("#stop").wait_for()
+    settled_with(me, EN, "12 rabbits")
+
+
+def test_an_engine_that_dies_in_the_middle(cloister: Cloister, visit: Visitors) -> None:
+    me, engine = visit(cloister.page_url, language="zh-CN"), cloister.pid("engine")
+    os.kill(engine, signal.SIGSTOP)
+    me.ask(ZH.examples[CAGE].question)
+    me.page.locator("#chat .thought-group").wait_for()
+    os.kill(engine, signal.SIGKILL)
+    expect(me.page.locator(".note.trouble")).to_contain_text(ZH.troubles["engine_failed"].what)
+    me.page.get_by_text(ZH.again).click()  # waits by itself until the engine is back
+    expect(me.page.locator(".note.trouble")).to_have_count(0)
+    settled_with(me, ZH, "鸡有 23 只", "兔子有 12 只")
+
+
+def test_a_question_that_is_too_long(cloister: Cloister, visit: Visitors) -> None:
+    me = visit(cloister.page_url)
+    me.ask("rabbit " * 20_000)
+    expect(me.page.locator(".note.trouble")).to_contain_text(EN.troubles["context_length_exceeded"].what)
+    context = httpx.get(cloister.api_url + "/v1/status").json()["model"]["context"]
+    expect(me.page.locator(".note.trouble")).to_contain_text(str(context))
+
+
+def test_the_terminal_on_the_same_appliance(cloister: Cloister) -> None:
+    done = cloister.script("chat", ZH.examples[CAGE].question)
+    assert "**23**" in done.stdout and "**12**" in done.stdout and "x + y = 35" in done.stdout
+    assert "验算" not in done.stdout  # that is in the thinking
+
+
+def test_no_text_is_in_any_log(cloister: Cloister) -> None:
+    cloister.script("chat", "SECRET rabbits")
+    for file in (cloister.home / "log").iterdir():
+        text = file.read_text(errors="replace")
+        assert "SECRET" not in text and "鸡" not in text and "rabbits" not in text, file
