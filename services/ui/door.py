@@ -43,6 +43,8 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
+# Ours have no version in their names: the browser is to ask whether they have changed.
+FRESH = ((b"cache-control", b"no-cache"),)
 
 # In Gradio's head: addresses of its makers for link previews, a manifest, and a viewport that we set ourselves.
 _FOREIGN = re.compile(r'<meta\s+(?:property="og:|name="(?:twitter:|viewport"))[^>]*>\s*|<link rel="manifest"[^>]*>\s*')
@@ -66,14 +68,15 @@ class Door:
         if self._too_long(scope):
             await PlainTextResponse("the request is too long\n", 413)(scope, receive, send)
             return
-        await self._app(_uncompressed(scope) if path == "/" else scope, receive, self._sender(send, page=path == "/"))
+        page, ours = path == "/", path.startswith(ASSETS_PATH)
+        await self._app(_uncompressed(scope) if page else scope, receive, self._sender(send, page=page, ours=ours))
 
     def _too_long(self, scope: Scope) -> bool:
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
         return b"transfer-encoding" in headers or not length.isdigit() or int(length) > self._limit
 
-    def _sender(self, send: Send, *, page: bool) -> Send:
+    def _sender(self, send: Send, *, page: bool, ours: bool) -> Send:
         """Adds the headers; of the page itself the head is rewritten, which needs the whole body."""
         start: Message = {}
         body = b""
@@ -81,7 +84,7 @@ class Door:
         async def sender(message: Message) -> None:
             nonlocal start, body
             if message["type"] == "http.response.start":
-                start = {**message, "headers": [*message["headers"], *HEADERS]}
+                start = {**message, "headers": [*message["headers"], *HEADERS, *(FRESH if page or ours else ())]}
                 if not page:
                     await send(start)
             elif page and message["type"] == "http.response.body":

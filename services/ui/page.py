@@ -25,6 +25,7 @@ from services.ui.texts import WORDS, Language, Words, preferred
 
 TICK = 1.5  # seconds between two looks at the model's state
 KEPT = 1.0  # seconds between two times that the browser is handed a growing conversation to keep
+CLICK = "element.addEventListener('click', event => event.target.closest('button') && trigger('click'))"
 KEEP = (Path(__file__).parent / "assets" / "kept.js").read_text(encoding="utf-8")
 
 Updates = Sequence[Any]
@@ -60,7 +61,7 @@ class _Page:
                 self.hello = _html("", "hello")
                 self.card = _html("", "card")
                 with gr.Column(elem_id="examples"):
-                    self.examples = [gr.Button("", elem_classes="example") for _ in WORDS["en"].examples]
+                    self.examples = [_html("", "", js=CLICK) for _ in WORDS["en"].examples]
             self.chatbot = gr.Chatbot(
                 elem_id="chat",
                 visible=False,
@@ -104,8 +105,8 @@ class _Page:
         self.conversation.submit(self._restore, told, self.flow, **direct)
 
         gr.on([self.question.submit, self.send.click], self._ask, [self.question, self.answering, *told], self.flow, **answer)
-        for button, number in zip(self.examples, range(len(self.examples)), strict=True):
-            button.click(self._example(number), [self.answering, *told], self.flow, **answer)
+        for number, example in enumerate(self.examples):
+            example.click(self._example(number), [self.answering, *told], self.flow, **answer)
         gr.on([self.chatbot.retry, self.chatbot.option_select], self._again, [self.answering, *told], self.flow, **answer)
         self.chatbot.edit(self._edit, [self.answering, *told], self.flow, **answer)
         self.stop.click(self._stop, None, None, **direct)
@@ -135,7 +136,10 @@ class _Page:
             gr.update(placeholder=words.placeholder, label=words.placeholder),
             words.send,
             words.stop,
-            *(f"{example.title}\n{example.question}" for example in words.examples),
+            *(
+                f'<button type="button" class="example"><b>{escape(example.title)}</b><span>{escape(example.question)}</span></button>'
+                for example in words.examples
+            ),
         ]
 
     # The model's state
@@ -264,9 +268,9 @@ class _Page:
         return [gr.update(value=[], visible=False), [], "", "", gr.skip(), shows, hides, shows, hides]
 
 
-def _html(value: str, elem_id: str) -> gr.HTML:
+def _html(value: str, elem_id: str, *, js: str | None = None) -> gr.HTML:
     """Our own markup, without Gradio's looks or scripts."""
-    return gr.HTML(value, elem_id=elem_id, js_on_load=None, apply_default_css=False)
+    return gr.HTML(value, elem_id=elem_id or None, js_on_load=js, apply_default_css=False)
 
 
 def _title(words: Words | None) -> str:

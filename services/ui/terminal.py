@@ -186,7 +186,7 @@ class Terminal:
             text = error.message
         else:
             trouble = self._words.troubles.get(error.code, self._words.troubles[""])
-            text = f"{trouble.what} {trouble.todo}\n{self._words.detail.format(detail=error.message)}"
+            text = f"{trouble}\n{self._words.detail.format(detail=error.message)}"
         sys.stderr.write(f"{text}\n")
 
     def _dimmed(self, text: str) -> str:

@@ -26,6 +26,9 @@ class Trouble:
     what: str
     todo: str
 
+    def __str__(self) -> str:
+        return self.what + self.todo if self.what.endswith("。") else f"{self.what} {self.todo}"
+
 
 @dataclass(frozen=True)
 class Words:
@@ -198,7 +201,7 @@ ZH = Words(
     other="English",
     hello="先思考，再回答。",
     promise="推理模型在你自己的电脑上运行，不在云端。你写下的内容只留在那里。",
-    demo_hint="现在回答的是演示模型，只会鸡兔同笼、加减乘法、掷骰子概率、三段论和几个 Python 小函数。",
+    demo_hint="现在回答的是演示模型，只会鸡兔同笼、加减乘法、骰子概率、三段论和几个 Python 函数。",
     examples=(
         Example("鸡兔同笼", "鸡兔同笼，共有 35 个头，94 条腿，请问鸡和兔各有多少只？"),
         Example("掷骰子", "甲乙两人轮流掷骰子，谁先掷出6谁赢，甲先掷，求甲获胜的概率。"),

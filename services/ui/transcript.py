@@ -96,7 +96,7 @@ def _note(turn: Turn, words: Words) -> str:
             trouble = words.troubles.get(turn.error, words.troubles[""])
             detail = " ".join(turn.detail.split())
             small = f"<small>{html.escape(words.detail.format(detail=detail))}</small>" if detail else ""
-            return _aside(f"{trouble.what} {trouble.todo}", small, kind="trouble")
+            return _aside(str(trouble), small, kind="trouble")
         case _:
             return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import socket
 import subprocess
@@ -12,7 +13,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 
+from services.shared import settings
+from services.ui import server
+from services.ui.chat import Chat
+from services.ui.client import Client
+from services.ui.status import Watch
 from tests.conftest import ROOT, environment, free_port
 from tests.ui import fake as say
 from tests.ui.conftest import serve_page
@@ -66,9 +73,7 @@ def test_sigterm_ends_it_within_seconds_even_with_an_answer_under_way(fake: Fake
     fake.default = say.endless()
     process, url = serve_page(fake.url, tmp_path)
     try:
-        config = httpx.get(url + "/config", trust_env=False).json()
-        submit = next(d for d in config["dependencies"] if [t[1] for t in d["targets"]][:1] == ["submit"])
-        session = {"session_hash": "abc", "fn_index": submit["id"], "data": ["FORBIDDEN TEXT", "", [], "en"]}
+        session = {"session_hash": "abc", "fn_index": _event(url, "submit", "click"), "data": ["FORBIDDEN TEXT", "", [], "en"]}
         assert httpx.post(url + "/gradio_api/queue/join", json=session, trust_env=False).status_code == 200
         listening = threading.Thread(target=_listen, args=(url,), daemon=True)
         listening.start()
@@ -111,3 +116,65 @@ def test_a_wrong_setting_is_a_clear_sentence(tmp_path: Path) -> None:
     env = environment(tmp_path, UI__PROT=free_port())
     done = subprocess.run([sys.executable, "-m", "services.ui"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2 and "CLOISTER_UI__PROT" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_server_keeps_no_text_once_an_answer_has_ended(fake: FakeApi, tmp_path: Path) -> None:
+    marker = f"MARK{free_port()}"
+    fake.default = [*say.thought(f"{marker} thought"), *say.answer(f"{marker} answer"), *say.end()]
+    client = Client(fake.url)
+    watch = Watch(client)
+    app = server.create_app(settings.load(environment(tmp_path)), chat := Chat(client, watch.current), client, watch)
+    uvicorn_server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_config=None, ws="none"))
+    serving = threading.Thread(target=uvicorn_server.run, daemon=True)
+    serving.start()
+    try:
+        url = f"http://127.0.0.1:{uvicorn_server.config.port}"
+        deadline = time.monotonic() + 30
+        while not uvicorn_server.started and time.monotonic() < deadline:
+            time.sleep(0.05)
+        session = {"session_hash": "abc", "fn_index": _event(url, "submit", "click"), "data": [f"{marker} question", "", [], "en"]}
+        assert httpx.post(url + "/gradio_api/queue/join", json=session, trust_env=False).status_code == 200
+        told = httpx.get(url + "/gradio_api/queue/data?session_hash=abc", timeout=60, trust_env=False).text
+        assert f"{marker} answer" in told
+        del told, session
+        fake.reset()
+        assert chat.running("abc") is None
+        # Gradio's queue holds the one event that it started last, until the next: here somebody else's New chat.
+        session = {"session_hash": "xyz", "fn_index": _event(url, "click", inputs=0), "data": []}
+        assert httpx.post(url + "/gradio_api/queue/join", json=session, trust_env=False).status_code == 200
+        assert "process_completed" in httpx.get(url + "/gradio_api/queue/data?session_hash=xyz", timeout=60, trust_env=False).text
+        deadline = time.monotonic() + 30
+        while (kept := _holders(marker)) and time.monotonic() < deadline:
+            time.sleep(0.2)  # the last connection is being closed
+        assert kept == []
+    finally:
+        uvicorn_server.should_exit = True
+        serving.join(20)
+
+
+def _event(url: str, *triggers: str, inputs: int | None = None) -> int:
+    """Gradio's number for the event with these triggers, and this many inputs where that matters."""
+    config = httpx.get(url + "/config", trust_env=False).json()
+    return next(
+        int(event["id"])
+        for event in config["dependencies"]
+        if tuple(target[1] for target in event["targets"]) == triggers
+        and inputs in (None, len(event["inputs"]))
+        and event["queue"] is not False
+    )
+
+
+def _holders(marker: str) -> list[str]:
+    """Containers in this process that hold a text with the marker, apart from running functions."""
+    gc.collect()
+    return [f"{type(thing).__name__} {str(thing)[:200]}" for thing in gc.get_objects() if _holds(thing, marker)]
+
+
+def _holds(thing: object, marker: str) -> bool:
+    values = list(thing.values()) if type(thing) is dict else thing if type(thing) in (list, tuple) else ()
+    assert isinstance(values, list | tuple)
+    # The collector does not track dictionaries of plain values: those are looked into from what holds them.
+    return any(
+        marker in value and value != marker if isinstance(value, str) else not gc.is_tracked(value) and _holds(value, marker)
+        for value in values
+    )

@@ -21,6 +21,22 @@
     new MutationObserver(paint).observe(document.body, { attributeFilter: ["class"] });
   });
 
+  // A part of the page that did not come, because the network changed or the server went away in that moment, is not asked
+  // for again by Gradio. The conversation is kept, so the page can start over; at most three times a minute.
+  function startOver() {
+    let times = [];
+    try { times = JSON.parse(sessionStorage.getItem("cloister-starts")) ?? []; } catch { /* as if never */ }
+    times = [...times.filter((time) => Date.now() - time < 60_000), Date.now()];
+    try { sessionStorage.setItem("cloister-starts", JSON.stringify(times)); } catch { return; }
+    if (times.length <= 3) setTimeout(() => location.reload(), 500 * times.length);
+  }
+  addEventListener("unhandledrejection", (event) => {
+    if (/dynamically imported module|importing a module script|preload CSS/i.test(String(event.reason?.message ?? event.reason))) startOver();
+  });
+  addEventListener("error", (event) => {
+    if (event.target?.tagName === "SCRIPT" || event.target?.tagName === "LINK") startOver();
+  }, true);
+
   let words = {};
   function say(element, text) {
     if (text && element && element.getAttribute("aria-label") !== text) {
@@ -63,9 +79,12 @@
     }
   }
 
+  let wordless; // the first words come with the first answer of the server
   function refresh() {
     const title = document.querySelector("#title [data-words]");
+    if (title && !title.dataset.language) wordless ??= setTimeout(startOver, 8000);
     if (title?.dataset.language) {
+      clearTimeout(wordless);
       document.documentElement.lang = title.dataset.language;
       words = JSON.parse(title.dataset.words);
       say(document.getElementById("switch"), words.language);
