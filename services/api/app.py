@@ -132,7 +132,7 @@ class RequestLog:
             await self._app(scope, receive, watched)
         except Exception as error:
             places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-            log.error("unexpected error %s", logs.facts(type=type(error).__name__, at=" < ".join(reversed(places))))
+            log.error("unexpected error %s", logs.facts(type=type(error).__name__, at=" < ".join(places[:-7:-1])))
             if not status:
                 internal = ApiError("an internal error: the log of the api has the details", code="internal")
                 await _response(internal)(scope, receive, watched)

@@ -38,7 +38,7 @@ class ReasoningSplitter:
         """Take a delta, return what is certain. Special tokens other than the tags are dropped: they are no text."""
         if not special:
             return self._give(text) if self._by_token else self._by_text(text)
-        if self._by_token and text in (START, END):
+        if text in (START, END):
             self.in_thought, self._space = text == START, ""
         return []
 

