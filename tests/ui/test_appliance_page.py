@@ -56,7 +56,7 @@ def test_the_examples_of_the_article(cloister: Cloister, visit: Visitors, langua
     assert words.examples[number].question in settled_with(me, words, *EXPECTED[language, number])
     title = me.page.locator("#chat .thought-group .title")
     expect(title).to_contain_text(words.thought.partition("{")[0])
-    assert me.page.locator("#chat .thought-group .content").count() == 0  # folded
+    expect(me.page.locator("#chat .thought-group .content")).to_have_count(0)  # folded
     title.click()
     thought = me.page.locator("#chat .thought-group .content")
     expect(thought).to_contain_text(THOUGHTS[number]) if number in THOUGHTS else expect(thought).not_to_be_empty()
