@@ -15,6 +15,7 @@ HOSTS4 = ["1.1.1.1", "8.8.8.8", "192.168.0.1", "10.0.0.1", *[a for a in sys.argv
 HOSTS6 = ["2606:4700:4700::1111", *[a for a in sys.argv[1:] if ":" in a]]
 NAME = socket.gethostname()
 PATIENCE = 6.0  # seconds; looking for a next hop takes the kernel three
+TRIES = 3  # of a packet for which there is neither an answer nor a verdict
 NAMES = ["huggingface.co", "example.com"]
 CLOSED = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM, errno.EACCES, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETDOWN}
 
@@ -52,18 +53,23 @@ def ping(address: str) -> str | None:
 
 
 def _exchange(link: socket.socket, data: bytes) -> str:
-    """Send and wait: where nobody on the link takes the packet, the kernel says so after three seconds."""
+    """Send and wait: where nobody on the link takes the packet, the kernel says so after three seconds.
+
+    It sends only so many such messages at a time, and drops the rest: without a verdict it is tried again.
+    """
     six = link.family == socket.AF_INET6
     link.setsockopt(socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP, 25 if six else 11, 1)  # IPV6_RECVERR, IP_RECVERR
     link.settimeout(PATIENCE)
-    link.send(data)
-    try:
-        link.recv(2048)
-    except ConnectionRefusedError:
-        return "somebody refused"
-    except TimeoutError:
-        return "sent"
-    return "answered"
+    for _ in range(TRIES):
+        link.send(data)
+        try:
+            link.recv(2048)
+        except ConnectionRefusedError:
+            return "somebody refused"
+        except TimeoutError:
+            continue
+        return "answered"
+    return "sent"
 
 
 def raw(address: str) -> str | None:
