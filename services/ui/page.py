@@ -1,17 +1,15 @@
-"""The page: which components there are, where they stand, and what happens when one is touched.
+"""The page: what happens when one of its components is touched.
 
-Owns no words (texts), no looks (assets), no answers (chat), and keeps nothing of a visitor: the conversation is handed in
-by the browser with each event and handed back.
+Owns no components (layout), no words (texts), no looks (assets), no answers (chat), and keeps nothing of a visitor: the
+conversation is handed in by the browser with each event and handed back.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import AsyncGenerator, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -21,12 +19,12 @@ from services.ui import status as statuses
 from services.ui import transcript
 from services.ui.chat import Chat
 from services.ui.conversation import Conversation
+from services.ui.layout import Layout, title
 from services.ui.texts import WORDS, Language, Words, preferred
 
-TICK = 1.5  # seconds between two looks at the model's state
+# Answers that Gradio lets run at once. Its own 40 would keep the next visitor waiting without a word; the API's queue has words.
+AT_ONCE = 1000
 KEPT = 1.0  # seconds between two times that the browser is handed a growing conversation to keep
-CLICK = "element.addEventListener('click', event => event.target.closest('button') && trigger('click'))"
-KEEP = (Path(__file__).parent / "assets" / "kept.js").read_text(encoding="utf-8")
 
 Updates = Sequence[Any]
 
@@ -42,75 +40,31 @@ class _Page:
         self._switched: dict[str, Language] = {}  # sessions that changed the language in the middle of an answer
         self.blocks: gr.Blocks
         with gr.Blocks(title="Cloister", analytics_enabled=False) as self.blocks:
-            self._place()
+            self._on = Layout()
             self._connect()
-
-    def _place(self) -> None:
-        """The components, from top to bottom. Words come with the first event, when the visitor's language is known."""
-        self.language = gr.BrowserState("", storage_key="cloister-language", secret="cloister")
-        self.conversation = gr.HTML([], elem_id="kept", html_template="", js_on_load=KEEP, visible="hidden")
-        self.answering = gr.Textbox("", visible=False)
-        self.timer = gr.Timer(TICK)
-        with gr.Row(elem_id="header"):
-            self.title = _html(_title(None), "title")
-            self.new = gr.Button("", elem_id="new", visible=False)
-            self.switch = gr.Button("", elem_id="switch")
-        self.banner = _html("", "banner")
-        with gr.Column(elem_id="stage"):
-            with gr.Column(elem_id="welcome") as self.welcome:
-                self.hello = _html("", "hello")
-                self.card = _html("", "card")
-                with gr.Column(elem_id="examples"):
-                    self.examples = [_html("", "", js=CLICK) for _ in WORDS["en"].examples]
-            self.chatbot = gr.Chatbot(
-                elem_id="chat",
-                visible=False,
-                show_label=False,
-                container=False,
-                height="100%",
-                editable="user",
-                buttons=["copy"],
-                group_consecutive_messages=False,
-                latex_delimiters=transcript.DELIMITERS,
-                feedback_options=None,
-                layout="bubble",
-            )
-        with gr.Column(elem_id="foot"):
-            self.strip = _html("", "strip")
-            with gr.Row(elem_id="composer"):
-                self.question = gr.Textbox(
-                    elem_id="question", show_label=False, container=False, lines=1, max_lines=8, autofocus=True, scale=1
-                )
-                self.send = gr.Button("", elem_id="send", min_width=40)
-                self.stop = gr.Button("", elem_id="stop", min_width=40, visible=False)
-            with gr.Row(elem_id="facts"):
-                self.facts = _html("", "model")
-                self.speed = _html("", "speed")
+        self.blocks.max_threads = AT_ONCE
+        self.blocks.queue(default_concurrency_limit=None)
 
     def _connect(self) -> None:
         """What happens when."""
+        on = self._on
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         direct = {**quiet, "queue": False}
         answer = {**quiet, "concurrency_limit": None}
-        told = [self.conversation, self.language]
-        self.spoken = [self.language, self.title, self.new, self.switch, self.question, self.send, self.stop, *self.examples]
-        self.state = [self.banner, self.hello, self.card, self.strip, self.facts]
-        self.progress = [self.chatbot, self.conversation, self.answering, self.speed]
-        self.flow = [*self.progress, self.question, self.welcome, self.new, self.send, self.stop]
+        told = [on.conversation, on.language]
+        self.blocks.load(self._open, [on.language], [*on.spoken, *on.state], **direct)
+        on.switch.click(self._switch, told, [*on.spoken, *on.state, on.chatbot, on.speed], **direct)
+        on.timer.tick(self._tick, [on.language, on.answering], [*on.state, on.answering], **direct)
+        on.answering.change(self._settle, [on.answering, *told], on.flow, **direct)
+        on.conversation.submit(self._restore, told, on.flow, **direct)
 
-        self.blocks.load(self._open, [self.language], [*self.spoken, *self.state], **direct)
-        self.switch.click(self._switch, told, [*self.spoken, *self.state, self.chatbot, self.speed], **direct)
-        self.timer.tick(self._tick, [self.language, self.answering], [*self.state, self.answering], **direct)
-        self.answering.change(self._settle, [self.answering, *told], self.flow, **direct)
-        self.conversation.submit(self._restore, told, self.flow, **direct)
-
-        gr.on([self.question.submit, self.send.click], self._ask, [self.question, self.answering, *told], self.flow, **answer)
-        for number, example in enumerate(self.examples):
-            example.click(self._example(number), [self.answering, *told], self.flow, **answer)
-        gr.on([self.chatbot.retry, self.chatbot.option_select], self._again, [self.answering, *told], self.flow, **answer)
-        self.chatbot.edit(self._edit, [self.answering, *told], self.flow, **answer)
-        self.stop.click(self._stop, None, None, **direct)
-        self.new.click(self._new, None, self.flow, **answer)
+        gr.on([on.question.submit, on.send.click], self._ask, [on.question, on.answering, *told], on.flow, **answer)
+        for number, example in enumerate(on.examples):
+            example.click(self._example(number), [on.answering, *told], on.flow, **answer)
+        gr.on([on.chatbot.retry, on.chatbot.option_select], self._again, [on.answering, *told], on.flow, **answer)
+        on.chatbot.edit(self._edit, [on.answering, *told], on.flow, **answer)
+        on.stop.click(self._stop, None, None, **direct)
+        on.new.click(self._new, None, on.flow, **answer)
 
     # The words
 
@@ -130,7 +84,7 @@ class _Page:
         words = WORDS[language]
         return [
             language,
-            _title(words),
+            title(words),
             words.new,
             words.other,
             gr.update(placeholder=words.placeholder, label=words.placeholder),
@@ -163,14 +117,14 @@ class _Page:
         """After an answer; does something only where its end never arrived."""
         shown = conversations.parse(conversation)
         if answering or not shown.turns or not shown.turns[-1].under_way:
-            return [gr.skip()] * len(self.flow)
+            return [gr.skip()] * len(self._on.flow)
         return await self._restore(conversation, language, request)
 
     async def _restore(self, conversation: Any, language: str, request: gr.Request) -> Updates:
         """After a reload: shows what the browser has kept."""
         shown = conversations.parse(conversation)
         if not shown.turns:
-            return [gr.skip()] * len(self.flow)
+            return [gr.skip()] * len(self._on.flow)
         if shown.turns[-1].under_way:
             shown.turns[-1].stage = "lost"
         return self._end(shown, _words(language, request))
@@ -235,7 +189,7 @@ class _Page:
                         continue
                     updates = list(self._show(moment, words, answering="yes"))
                     if time.monotonic() - handed < KEPT:
-                        updates[self.flow.index(self.conversation)] = gr.skip()
+                        updates[self._on.flow.index(self._on.conversation)] = gr.skip()
                     else:
                         handed = time.monotonic()
                     yield updates
@@ -250,7 +204,7 @@ class _Page:
             answering,
             statuses.speed(last.speed, words),
         ]
-        return [*head, *[gr.skip()] * (len(self.flow) - len(head))]
+        return [*head, *[gr.skip()] * (len(self._on.flow) - len(head))]
 
     def _end(self, shown: Conversation, words: Words) -> Updates:
         shows, hides = gr.update(visible=True), gr.update(visible=False)
@@ -266,35 +220,6 @@ class _Page:
             await running.finished.wait()
         shows, hides = gr.update(visible=True), gr.update(visible=False)
         return [gr.update(value=[], visible=False), [], "", "", gr.skip(), shows, hides, shows, hides]
-
-
-def _html(value: str, elem_id: str, *, js: str | None = None) -> gr.HTML:
-    """Our own markup, without Gradio's looks or scripts."""
-    return gr.HTML(value, elem_id=elem_id or None, js_on_load=js, apply_default_css=False)
-
-
-def _title(words: Words | None) -> str:
-    """The name, the light switch, and the words that assets/page.js puts where Gradio has none of ours."""
-    names = (
-        "copy",
-        "copied",
-        "edit",
-        "regenerate",
-        "submit",
-        "cancel",
-        "to_the_end",
-        "conversation",
-        "connection",
-        "language",
-        "placeholder",
-    )
-    said = escape(json.dumps({name: getattr(words, name) for name in names}, ensure_ascii=False)) if words else ""
-    theme = escape(words.theme) if words else ""
-    return (
-        f'<div class="name" data-language="{words.tag if words else ""}" data-words="{said}">'
-        '<svg viewBox="0 0 32 24" aria-hidden="true"><path d="M1 23V11a7 7 0 0 1 14 0v12M17 23V11a7 7 0 0 1 14 0v12M0 23h32"/></svg>'
-        f'<span>Cloister</span><button id="theme" type="button" aria-label="{theme}" title="{theme}"></button></div>'
-    )
 
 
 def _language(stored: str, request: gr.Request) -> Language:

@@ -48,7 +48,6 @@ class Words:
     send: str
     stop: str
     copy: str
-    copied: str
     edit: str
     regenerate: str
     submit: str
@@ -125,7 +124,6 @@ EN = Words(
     send="Send",
     stop="Stop",
     copy="Copy",
-    copied="Copied",
     edit="Edit",
     regenerate="Answer again",
     submit="Send the edited question",
@@ -215,7 +213,6 @@ ZH = Words(
     send="发送",
     stop="停止",
     copy="复制",
-    copied="已复制",
     edit="修改",
     regenerate="重新回答",
     submit="发送修改后的问题",

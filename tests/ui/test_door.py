@@ -101,6 +101,19 @@ def _listen(url: str) -> None:
         pass  # the server went away: that is the test
 
 
+def test_sixty_visitors_are_answered_at_once(fake: FakeApi, scripted_page: str) -> None:
+    fake.default = [*say.thought("Hm."), say.wait("all"), *say.end()]
+    question = {"fn_index": _event(scripted_page, "submit", "click"), "data": ["q", "", [], "en"]}
+    for number in range(60):
+        joined = httpx.post(scripted_page + "/gradio_api/queue/join", json=question | {"session_hash": f"s{number}"}, trust_env=False)
+        assert joined.status_code == 200
+    deadline = time.monotonic() + 60
+    while len(fake.asked) < 60 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(fake.asked) == 60
+    fake.open("all")
+
+
 def test_a_port_that_is_taken_is_a_clear_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

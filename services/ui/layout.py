@@ -1,0 +1,98 @@
+"""The page's components, from top to bottom, and which of them change together.
+
+Empty of words: those come with the first event, when the visitor's language is known. Knows nothing of what happens then.
+"""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from services.ui import transcript
+from services.ui.texts import WORDS, Words
+
+TICK = 1.5  # seconds between two looks at the model's state
+CLICK = "element.addEventListener('click', event => event.target.closest('button') && trigger('click'))"
+KEEP = (Path(__file__).parent / "assets" / "kept.js").read_text(encoding="utf-8")
+
+
+class Layout:
+    """Made inside of a gr.Blocks. The lists are the outputs of events: `spoken` follows the language, `state` the model's
+    state, `flow` the conversation."""
+
+    def __init__(self) -> None:
+        self.language = gr.BrowserState("", storage_key="cloister-language", secret="cloister")
+        self.conversation = gr.HTML([], elem_id="kept", html_template="", js_on_load=KEEP, visible="hidden")
+        self.answering = gr.Textbox("", visible=False)
+        self.timer = gr.Timer(TICK)
+        with gr.Row(elem_id="header"):
+            self.title = _html(title(None), "title")
+            self.new = gr.Button("", elem_id="new", visible=False)
+            self.switch = gr.Button("", elem_id="switch")
+        self.banner = _html("", "banner")
+        with gr.Column(elem_id="stage"):
+            with gr.Column(elem_id="welcome") as self.welcome:
+                self.hello = _html("", "hello")
+                self.card = _html("", "card")
+                with gr.Column(elem_id="examples"):
+                    self.examples = [_html("", "", js=CLICK) for _ in WORDS["en"].examples]
+            self.chatbot = gr.Chatbot(
+                elem_id="chat",
+                visible=False,
+                show_label=False,
+                container=False,
+                height="100%",
+                editable="user",
+                buttons=["copy"],
+                group_consecutive_messages=False,
+                latex_delimiters=transcript.DELIMITERS,
+                feedback_options=None,
+                layout="bubble",
+            )
+        with gr.Column(elem_id="foot"):
+            self.strip = _html("", "strip")
+            with gr.Row(elem_id="composer"):
+                self.question = gr.Textbox(
+                    elem_id="question", show_label=False, container=False, lines=1, max_lines=8, autofocus=True, scale=1
+                )
+                self.send = gr.Button("", elem_id="send", min_width=40)
+                self.stop = gr.Button("", elem_id="stop", min_width=40, visible=False)
+            with gr.Row(elem_id="facts"):
+                self.facts = _html("", "model")
+                self.speed = _html("", "speed")
+
+        self.spoken = [self.language, self.title, self.new, self.switch, self.question, self.send, self.stop, *self.examples]
+        self.state = [self.banner, self.hello, self.card, self.strip, self.facts]
+        shown = [self.chatbot, self.conversation, self.answering, self.speed]
+        self.flow = [*shown, self.question, self.welcome, self.new, self.send, self.stop]
+
+
+def _html(value: str, elem_id: str, *, js: str | None = None) -> gr.HTML:
+    """Our own markup, without Gradio's looks or scripts."""
+    return gr.HTML(value, elem_id=elem_id or None, js_on_load=js, apply_default_css=False)
+
+
+def title(words: Words | None) -> str:
+    """The name, the light switch, and the words that assets/page.js puts where Gradio has none of ours."""
+    names = (
+        "copy",
+        "edit",
+        "regenerate",
+        "submit",
+        "cancel",
+        "to_the_end",
+        "conversation",
+        "connection",
+        "language",
+        "placeholder",
+    )
+    said = escape(json.dumps({name: getattr(words, name) for name in names}, ensure_ascii=False)) if words else ""
+    theme = escape(words.theme) if words else ""
+    return (
+        f'<div class="name" data-language="{words.tag if words else ""}" data-words="{said}">'
+        '<svg viewBox="0 0 32 24" aria-hidden="true"><path d="M1 23V11a7 7 0 0 1 14 0v12M17 23V11a7 7 0 0 1 14 0v12M0 23h32"/></svg>'
+        f'<span>Cloister</span><button id="theme" type="button" aria-label="{theme}" title="{theme}"></button></div>'
+    )
