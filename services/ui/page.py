@@ -24,6 +24,7 @@ from services.ui.texts import WORDS, Language, Words, preferred
 
 # Answers that Gradio lets run at once. Its own 40 would keep the next visitor waiting without a word; the API's queue has words.
 AT_ONCE = 1000
+LOOK = 0.02  # seconds between two looks into the queue
 KEPT = 1.0  # seconds between two times that the browser is handed a growing conversation to keep
 
 Updates = Sequence[Any]
@@ -44,6 +45,8 @@ class _Page:
             self._connect()
         self.blocks.max_threads = AT_ONCE
         self.blocks.queue(default_concurrency_limit=None)
+        # Gradio looks a thousand times a second whether there is something to do: a twentieth of a core, idle.
+        self.blocks._queue.sleep_when_free = self.blocks._queue.progress_update_sleep_when_free = LOOK
 
     def _connect(self) -> None:
         """What happens when."""

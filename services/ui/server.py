@@ -11,14 +11,13 @@ from types import FrameType
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
-from gradio.state_holder import SessionState, StateHolder
 from starlette.responses import JSONResponse
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from services.shared import secret
 from services.shared.settings import Settings
-from services.ui import door, page, theme
+from services.ui import door, page, session, theme
 from services.ui.chat import Chat
 from services.ui.client import Client
 from services.ui.status import Watch
@@ -62,18 +61,10 @@ def create_app(config: Settings, chat: Chat, client: Client, watch: Watch) -> Fa
         auth=(lambda _, password: passwords.name(password) is not None) if passwords else None,
     )
     gradio = next(route.app for route in app.routes if isinstance(route, Mount) and isinstance(route.app, gr.routes.App))
-    gradio.state_holder = _Forgetful()  # type: ignore[no-untyped-call]
-    gradio.state_holder.set_blocks(gradio.get_blocks())
+    session.forget(gradio)
     # The whole conversation travels with a question, thoughts included: that is more than the API is sent of it.
     door.guard(app, limit=4 * config.api.max_body, login=bool(passwords))
     return app
-
-
-class _Forgetful(StateHolder):
-    """Gradio keeps the last value of every component for thousands of sessions: here none outlives the event it came with."""
-
-    def __getitem__(self, session_id: str) -> SessionState:
-        return SessionState(self.blocks)
 
 
 class _Server(uvicorn.Server):
