@@ -115,7 +115,7 @@ EN = Words(
             "Two players roll a 6-sided die in turn; the first to roll a 6 wins. What is the probability that the first player wins?",
         ),
         Example("Palindromes", "Write a Python function that checks for a palindrome."),
-        Example("Cats that fly", "If every cat can fly and Mimi is a cat, can Mimi fly?"),
+        Example("Tigers that fly", "If every tiger can fly and Mimi is a tiger, can Mimi fly?"),
     ),
     new="New chat",
     theme="Light or dark",

@@ -9,20 +9,20 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from services.ui.texts import EN, WORDS, ZH, Language, Words
+from services.ui.texts import EN, WORDS, ZH, Language
 from tests.conftest import Cloister
 from tests.ui.conftest import Visitor, Visitors
 
-CAGE, DICE, PALINDROME, CATS = range(4)
+CAGE, DICE, PALINDROME, SYLLOGISM = range(4)
 EXPECTED: dict[tuple[Language, int], list[str]] = {
     ("zh", CAGE): ["23", "12"],
     ("zh", DICE): ["6/11"],
     ("zh", PALINDROME): ["def is_palindrome", "[::-1]"],
-    ("zh", CATS): ["咪咪会飞"],
+    ("zh", SYLLOGISM): ["咪咪会飞"],
     ("en", CAGE): ["23 chickens", "12 rabbits"],
     ("en", DICE): ["6/11"],
     ("en", PALINDROME): ["def is_palindrome", "[::-1]"],
-    ("en", CATS): ["Mimi can fly"],
+    ("en", SYLLOGISM): ["Mimi can fly"],
 }
 THOUGHTS = {CAGE: "x + y = 35", DICE: "1/6"}
 
@@ -33,19 +33,14 @@ def settled(me: Visitor) -> str:
     return str(me.page.locator("#chat [role=log]").inner_text())
 
 
-def settled_with(me: Visitor, words: Words, *expected: str) -> str:
-    """The same; the demo model samples, and may need a second or third go at its right answer."""
-    for _ in range(3):
-        if all(text in settled(me) for text in expected):
-            break
-        me.page.get_by_label(words.regenerate).last.click()
-        me.page.locator("#stop").wait_for()
+def settled_with(me: Visitor, *expected: str) -> str:
+    """The same, and that this is in it. The demo model samples; these answers it has never missed in 24 or 32 tries."""
     shown = settled(me)
     assert all(text in shown for text in expected), shown
     return shown
 
 
-@pytest.mark.parametrize("number", [CAGE, DICE, PALINDROME, CATS])
+@pytest.mark.parametrize("number", [CAGE, DICE, PALINDROME, SYLLOGISM])
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_the_examples_of_the_article(cloister: Cloister, visit: Visitors, language: Language, number: int) -> None:
     me, words = visit(cloister.page_url, language="zh-CN" if language == "zh" else "en-GB"), WORDS[language]
@@ -53,7 +48,7 @@ def test_the_examples_of_the_article(cloister: Cloister, visit: Visitors, langua
     expect(example).to_contain_text(words.examples[number].title)
     example.click()
     me.page.locator("#chat .typed").wait_for()
-    assert words.examples[number].question in settled_with(me, words, *EXPECTED[language, number])
+    assert words.examples[number].question in settled_with(me, *EXPECTED[language, number])
     title = me.page.locator("#chat .thought-group .title")
     expect(title).to_contain_text(words.thought.partition("{")[0])
     expect(me.page.locator("#chat .thought-group .content")).to_have_count(0)  # folded
@@ -69,18 +64,18 @@ def test_follow_up_edit_answer_again_and_new(cloister: Cloister, visit: Visitors
     me = visit(cloister.page_url, language="zh-CN")
     me.page.locator("#examples button").nth(CAGE).click()
     me.page.locator("#chat .typed").wait_for()
-    settled_with(me, ZH, "23", "12")
+    settled_with(me, "23", "12")
     me.ask("那如果是 40 个头,100 条腿呢?")
-    settled_with(me, ZH, "30", "10")
+    settled_with(me, "30", "10")
     me.page.get_by_label(ZH.regenerate).click()
     me.page.locator("#stop").wait_for()
-    settled_with(me, ZH, "23", "12", "30", "10")
+    settled_with(me, "23", "12", "30", "10")
     me.page.hover("#chat .user-row >> nth=0")
     me.page.get_by_label(ZH.edit, exact=True).first.click()
     me.page.locator("#chat textarea").fill("鸡兔同笼,共有 10 个头,28 条腿,鸡和兔各有几只?")
     me.page.keyboard.press("Enter")
     expect(me.page.locator("#chat .user-row")).to_have_count(1)
-    shown = settled_with(me, ZH, "鸡有 6 只", "兔子有 4 只")
+    shown = settled_with(me, "鸡有 6 只", "兔子有 4 只")
     assert "23" not in shown and "30" not in shown
     me.page.click("#new")
     expect(me.page.locator("#examples")).to_be_visible()
@@ -98,7 +93,7 @@ def test_stop_while_the_engine_is_slow(cloister: Cloister, visit: Visitors) -> N
         os.kill(engine, signal.SIGCONT)
     me.page.get_by_label(EN.regenerate).click()
     me.page.locator("#stop").wait_for()
-    settled_with(me, EN, "12 rabbits")
+    settled_with(me, "12 rabbits")
 
 
 def test_an_engine_that_dies_in_the_middle(cloister: Cloister, visit: Visitors) -> None:
@@ -110,7 +105,7 @@ def test_an_engine_that_dies_in_the_middle(cloister: Cloister, visit: Visitors) 
     expect(me.page.locator(".note.trouble")).to_contain_text(ZH.troubles["engine_failed"].what)
     me.page.get_by_text(ZH.again).click()  # waits by itself until the engine is back
     expect(me.page.locator(".note.trouble")).to_have_count(0)
-    settled_with(me, ZH, "鸡有 23 只", "兔子有 12 只")
+    settled_with(me, "鸡有 23 只", "兔子有 12 只")
 
 
 def test_a_question_that_is_too_long(cloister: Cloister, visit: Visitors) -> None:
