@@ -30,8 +30,10 @@ def fill(environ: Mapping[str, str]) -> dict[str, str]:
     if proxied not in ("true", "false"):
         raise ValueError(f"CLOISTER_PROXIED must be true or false; found {proxied!r}")
 
-    # Who comes by address sends no name, and gets the certificate of the first address.
-    nameless = next((name for name in names if not re.search(r"[A-Za-z]", name.split(":")[0])), names[0] if names else "")
+    addresses = [name for name in names if re.fullmatch(r"[0-9.]+|\[.*\]", name)]
+    if len(addresses) > 1:  # who comes by address sends no name, so there is no telling which certificate is meant
+        raise ValueError(f"CLOISTER_TLS can hold one address beside any number of host names; found {', '.join(addresses)}")
+    nameless = (addresses or names or [""])[0]
 
     def sites(port: int) -> str:
         return ", ".join(f"https://{name}:{port}" for name in names) or f"http://:{port}"

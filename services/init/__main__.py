@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> int:
     flags = {"CLOISTER_MODEL__NAME": given.model, "CLOISTER_MODEL__QUANT": given.quant}
     for name, value in HUB.items():
         os.environ.setdefault(name, value)
+    if os.environ.get("SSL_CERT_FILE") == "":  # compose.yaml can't leave a variable out
+        del os.environ["SSL_CERT_FILE"]
     try:
         wanted = settings.load({**os.environ, **{name: value for name, value in flags.items() if value is not None}})
     except settings.SettingsError as error:

@@ -18,7 +18,7 @@ import pytest
 
 from services.init.demo import expand
 from tests.conftest import ROOT, free_port
-from tests.stack.world import World, world
+from tests.stack.world import TOKEN, World, world
 
 HERE = Path(__file__).parent
 REPO = "someone/demo"
@@ -128,22 +128,36 @@ def outside(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
         yield there
 
 
-@pytest.fixture(scope="session")
-def stack(engine: str, outside: World) -> Iterator[Stack]:
-    """The stack, started by scripts/up with a model of the outside world's hub; every test leaves it running."""
+def project(name: str, base_image: str, token: Path, endpoint: str) -> Stack:
+    """A Compose project with ports of its own, whose model comes from that hub with the token in that file; not started."""
     page, api = free_port(), free_port()
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("CLOISTER_", "HF_")) and not k.lower().endswith("_proxy")}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("CLOISTER_", "HF_", "SSL_")) and not k.lower().endswith("_proxy")}
     settings = {
-        "BASE_IMAGE": engine,
-        "CLOISTER_PROJECT": "cloister-test",
+        "BASE_IMAGE": base_image,
+        "CLOISTER_PROJECT": name,
         "CLOISTER_TAG": "test",
         "CLOISTER_UI__PORT": str(page),
         "CLOISTER_API__PORT": str(api),
         "CLOISTER_MODEL__NAME": REPO,
         "CLOISTER_MODEL__FALLBACK": "none",
-        "HF_ENDPOINT": outside.endpoint,
+        "HF_ENDPOINT": endpoint,
+        "HF_TOKEN_PATH": str(token),
     }
-    running = Stack(clean | settings, f"http://127.0.0.1:{page}", f"http://127.0.0.1:{api}")
+    return Stack(clean | settings, f"http://127.0.0.1:{page}", f"http://127.0.0.1:{api}")
+
+
+@pytest.fixture(scope="session")
+def token(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file with the token that the outside world's hub asks for."""
+    file = tmp_path_factory.mktemp("secret") / "hf_token"
+    file.write_text(TOKEN)
+    return file
+
+
+@pytest.fixture(scope="session")
+def stack(engine: str, outside: World, token: Path) -> Iterator[Stack]:
+    """The stack, started by scripts/up with a model of the outside world's hub; every test leaves it running."""
+    running = project("cloister-test", engine, token, outside.endpoint)
     running.compose("down", "--volumes", "--timeout", "5")
     running.run(ROOT / "scripts/up", "--docker", "--detach", timeout=2400)
     yield running

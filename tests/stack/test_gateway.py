@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import socket
 import ssl
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -17,6 +20,18 @@ import pytest
 from playwright.sync_api import Page, Request, sync_playwright
 
 from tests.stack.conftest import ROOT, Stack, ask, get, wait
+
+# Takes one WebSocket and sends back every frame of four letters without its mask.
+ECHO = """
+import base64, hashlib, re, socket
+link, _ = socket.create_server(("0.0.0.0", 7860)).accept()
+key = re.search(rb"Sec-WebSocket-Key: *(\\S+)", link.recv(65536), re.I)[1]
+accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+head = [b"HTTP/1.1 101 Switching Protocols", b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Accept: " + accept]
+link.sendall(b"\\r\\n".join([*head, b"", b""]))
+while frame := link.recv(10):
+    link.sendall(b"\\x81\\x04" + bytes(a ^ b for a, b in zip(frame[6:], frame[2:6])))
+"""
 
 
 @contextlib.contextmanager
@@ -87,6 +102,61 @@ def test_the_page_asks_nobody_but_its_own_origin(stack: Stack) -> None:
     assert len(asked) > 10 and foreign == [] and complaints == []
 
 
+def test_a_websocket_passes(stack: Stack) -> None:
+    """Nothing of ours speaks it today, so something that does stands in the page's place."""
+    name = f"{stack.env['CLOISTER_PROJECT']}-echo"
+    network = ["--network", f"{stack.env['CLOISTER_PROJECT']}_inside", "--network-alias", "ui"]
+    stack.compose("stop", "ui")
+    try:
+        stack.run("docker", "run", "--detach", "--name", name, *network, stack.image("ui"), "python3", "-c", ECHO)
+        host, _, port = stack.page_url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), 30) as link:
+            link.settimeout(30)
+            upgrade = [
+                "Connection: Upgrade",
+                "Upgrade: websocket",
+                "Sec-WebSocket-Version: 13",
+                "Sec-WebSocket-Key: Y2xvaXN0ZXIgY2xvaXN0ZQ==",
+            ]
+            link.sendall("\r\n".join(["GET /any HTTP/1.1", f"Host: {host}:{port}", *upgrade, "", ""]).encode())
+            head = b""
+            while not head.endswith(b"\r\n\r\n") and (more := link.recv(1)):
+                head += more
+            assert head.startswith(b"HTTP/1.1 101 "), head
+            for word in (b"ping", b"pong"):  # a text frame there, masked with zeros, and the same frame back
+                link.sendall(b"\x81\x84\0\0\0\0" + word)
+                assert link.recv(64) == b"\x81\x04" + word
+    finally:
+        stack.run("docker", "rm", "--force", name)
+        stack.compose("start", "ui")
+        wait(lambda: get(f"{stack.page_url}/livez")[0] == 200, 60)
+
+
+def test_a_client_that_dawdles_over_its_header_is_cut_off(stack: Stack) -> None:
+    host, _, port = stack.page_url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), 30) as link:
+        link.settimeout(30)
+        link.sendall(b"GET / HTTP/1.1\r\nHost:")
+        began = time.monotonic()
+        while link.recv(1024):
+            pass
+        assert 5 < time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    "settings, sentence",
+    [
+        ({"GATEWAY_TLS_NAMES": "a b;c"}, "CLOISTER_TLS: 'b;c' is neither a host name nor an address"),
+        ({"GATEWAY_TLS_NAMES": "a.lan,10.0.0.1,10.0.0.2"}, "CLOISTER_TLS can hold one address beside any number of host names"),
+        ({"GATEWAY_SUBPATH": "cloister"}, "CLOISTER_SUBPATH must look like /cloister; found 'cloister'"),
+        ({"GATEWAY_PROXIED": "yes"}, "CLOISTER_PROXIED must be true or false; found 'yes'"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, str], sentence: str) -> None:
+    done = subprocess.run([sys.executable, ROOT / "docker/gateway.py"], env=settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith(f"gateway: {sentence}")
+
+
 def test_tls_by_the_gateways_own_authority(stack: Stack, tmp_path: Path) -> None:
     with changed(stack, CLOISTER_TLS="localhost,127.0.0.1") as secure:
         root = "/opt/cloister/var/gateway/caddy/pki/authorities/local/root.crt"
@@ -135,6 +205,10 @@ def test_open_to_others_only_with_keys(stack: Stack, tmp_path: Path) -> None:
         assert status == 401 and json.loads(answer)["error"]["code"] == "invalid_api_key"
         assert get(f"{stack.api_url}/v1/models", headers={"Authorization": "Bearer cl-wrong"})[0] == 401
         assert get(f"{stack.api_url}/v1/models", headers={"Authorization": f"Bearer {key}"})[0] == 200
+        assert get(stack.page_url)[0] == 401
+        dumps = guarded.compose("logs").stdout + guarded.compose("config").stdout
+        dumps += "".join(json.dumps(guarded.inspect(service)) for service in ("api", "ui", "gateway", "door"))
+        assert key not in dumps and password not in dumps and (secrets / "page_key").read_text() not in dumps
         wait(lambda: get(f"{stack.page_url}/livez")[0] == 200, 60)
         assert get(f"{stack.page_url}/config")[0] == 401
         for said, status in ((password, 200), ("wrong", 400)):

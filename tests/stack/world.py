@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE, NEAR, FAR = "cloister-world", "clworld0", "clworld1"
 NEAR4, FAR4, NEAR6, FAR6 = "10.203.0.1", "10.203.0.2", "fd03:c10c::1", "fd03:c10c::2"
 HUB_PORT = 8100
+SLOW_PORT, SLOW = 8101, 400_000  # the same hub over a thin line, in bytes a second
 ETH_P_ALL = 0x0003
+TOKEN = "hf_onlyforthehub"  # without it the repositories are not there
 HOUSEKEEPING = range(130, 144)  # ICMPv6 by which a kernel keeps house on its own link: multicast listeners, neighbours, routers
 
 
@@ -45,7 +47,7 @@ class World:
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        self.endpoint = f"http://{FAR4}:{HUB_PORT}"
+        self.endpoint, self.slow_endpoint = f"http://{FAR4}:{HUB_PORT}", f"http://{FAR4}:{SLOW_PORT}"
         self.addresses = (FAR4, FAR6)
 
     def packets(self, since: float = 0.0) -> list[Packet]:
@@ -135,12 +137,15 @@ def main() -> None:
     parser.add_argument("repository", nargs="*", help="OWNER/NAME=FOLDER")
     given = parser.parse_args()
     threading.Thread(target=listen, args=(given.log,), daemon=True).start()
-    hub = Hub(FAR4, HUB_PORT)
+    hubs = [Hub(FAR4, HUB_PORT, token=TOKEN), Hub(FAR4, SLOW_PORT, token=TOKEN, rate=SLOW)]
     for item in given.repository:
         name, _, folder = item.partition("=")
-        hub.add(name, Path(folder))
-    print("ready", flush=True)
-    hub.serve()
+        for hub in hubs:
+            hub.add(name, Path(folder))
+            hub.repositories[name].private = True
+    with hubs[1]:
+        print("ready", flush=True)
+        hubs[0].serve()
 
 
 if __name__ == "__main__":
