@@ -100,7 +100,8 @@ class Request:
 
 class Hub:
     """The server; a context manager. `token`: what a private or gated repository asks for. `xet`: headers of a Xet store
-    that nobody answers at. `rate` limits every body, in bytes a second. `tls`: a PEM file with key and certificate, for https."""
+    that nobody answers at. `rate` limits every body, in bytes a second. `tls`: a PEM file with key and certificate, for https.
+    `cdn`: another name or address of this machine, for which clients don't have the token."""
 
     def __init__(
         self,
@@ -111,9 +112,10 @@ class Hub:
         xet: bool = False,
         rate: float | None = None,
         tls: Path | None = None,
+        cdn: str = "localhost",
     ) -> None:
         self.repositories: dict[str, Repository] = {}
-        self.token, self.xet, self.rate = token, xet, rate
+        self.token, self.xet, self.rate, self.cdn = token, xet, rate, cdn
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self._lock = threading.Lock()
@@ -254,7 +256,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _origin(self, *, cdn: bool = False) -> str:
         """The address by which the client found us. LFS files come from another origin, as outside, where loopback has two names."""
         host = self.headers.get("Host", "localhost")
-        return f"{self.server.hub.scheme}://{host.replace('127.0.0.1', 'localhost') if cdn else host}"
+        if cdn:
+            host = f"{self.server.hub.cdn}:{self.server.server_address[1]}"
+        return f"{self.server.hub.scheme}://{host}"
 
     def _route(self, body: bytes) -> None:
         url = urlsplit(self.path)

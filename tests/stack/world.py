@@ -22,9 +22,9 @@ from tests.hub import Hub
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE, NEAR, FAR = "cloister-world", "clworld0", "clworld1"
-NEAR4, FAR4, NEAR6, FAR6 = "10.203.0.1", "10.203.0.2", "fd03:c10c::1", "fd03:c10c::2"
+NEAR4, FAR4, CDN4, NEAR6, FAR6 = "10.203.0.1", "10.203.0.2", "10.203.0.3", "fd03:c10c::1", "fd03:c10c::2"
 HUB_PORT = 8100
-SLOW_PORT, SLOW = 8101, 400_000  # the same hub over a thin line, in bytes a second
+SLOW_PORT, SLOW = 8101, 10_000_000  # the same hub over a thin line, in bytes a second
 ETH_P_ALL = 0x0003
 TOKEN = "hf_onlyforthehub"  # without it the repositories are not there
 HOUSEKEEPING = range(130, 144)  # ICMPv6 by which a kernel keeps house on its own link: multicast listeners, neighbours, routers
@@ -68,10 +68,11 @@ def world(folder: Path, repositories: dict[str, Path]) -> Iterator[World]:
     run("ip", "netns", "add", NAMESPACE)
     run("ip", "link", "add", NEAR, "type", "veth", "peer", "name", FAR, "netns", NAMESPACE)
     for where, name, four, six in (((), NEAR, NEAR4, NEAR6), (("-n", NAMESPACE), FAR, FAR4, FAR6)):
-        run("ip", *where, "address", "add", f"{four}/30", "dev", name)
+        run("ip", *where, "address", "add", f"{four}/29", "dev", name)
         run("ip", *where, "-6", "address", "add", f"{six}/64", "dev", name, "nodad", check=False)
         run("ip", *where, "link", "set", name, "up")
     run("ip", "-n", NAMESPACE, "link", "set", "lo", "up")
+    run("ip", "-n", NAMESPACE, "address", "add", f"{CDN4}/29", "dev", FAR)
     # Whoever gets as far as this machine's link is answered, whatever its address is.
     run("ip", "-n", NAMESPACE, "route", "add", "default", "via", NEAR4)
     log = folder / "packets"
@@ -137,7 +138,7 @@ def main() -> None:
     parser.add_argument("repository", nargs="*", help="OWNER/NAME=FOLDER")
     given = parser.parse_args()
     threading.Thread(target=listen, args=(given.log,), daemon=True).start()
-    hubs = [Hub(FAR4, HUB_PORT, token=TOKEN), Hub(FAR4, SLOW_PORT, token=TOKEN, rate=SLOW)]
+    hubs = [Hub("", HUB_PORT, token=TOKEN, cdn=CDN4), Hub("", SLOW_PORT, token=TOKEN, cdn=CDN4, rate=SLOW)]
     for item in given.repository:
         name, _, folder = item.partition("=")
         for hub in hubs:
