@@ -37,7 +37,7 @@ class Stream(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        body = json.dumps({"messages": [{"role": "user", "content": QUESTION}], "stream": True, "max_tokens": 2000, "ignore_eos": True})
+        body = json.dumps({"messages": [{"role": "user", "content": QUESTION}], "stream": True, "max_tokens": 500, "ignore_eos": True})
         request = urllib.request.Request(f"{self.url}/v1/chat/completions", body.encode(), {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=60) as response:
