@@ -63,7 +63,13 @@ async def run(config: Settings, directory: Path) -> int:
     began = time.monotonic()
     try:
         model = NativeModel(
-            directory / "model.gguf", context=e.context, cells=e.cells, sequences=e.sequences, step=e.batch, threads=threads.count
+            directory / "model.gguf",
+            context=e.context,
+            cells=e.cells,
+            slots=slots(e.sequences),
+            step=e.batch,
+            threads=threads.count,
+            adapters={file.stem: file for file in e.adapters},
         )
     except ModelError as error:
         log.error("%s", error)
@@ -91,6 +97,7 @@ async def run(config: Settings, directory: Path) -> int:
         think_start=None if model.think_start is None else "<think>",
         think_end=None if model.think_end is None else "</think>",
         version=VERSION,
+        adapters=tuple(model.adapters),
     )
 
     def observe(request: str) -> wire.Observed:
@@ -106,7 +113,18 @@ async def run(config: Settings, directory: Path) -> int:
         )
 
     server = Server(config.paths.socket, hello, observe)
-    engine = Engine(model, context=model.context, cells=model.cells, sequences=e.sequences, step=e.batch, queue=e.queue, emit=server.emit)
+    engine = Engine(
+        model,
+        context=model.context,
+        cells=model.cells,
+        sequences=e.sequences,
+        slots=model.slots,
+        step=e.batch,
+        queue=e.queue,
+        emit=server.emit,
+        store=e.store << 20,
+        speculate=e.speculate,
+    )
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     failed: list[bool] = []
 
@@ -131,6 +149,11 @@ async def run(config: Settings, directory: Path) -> int:
     config.paths.socket.unlink(missing_ok=True)
     log.info("stopped %s", logs.facts(prompt_tokens=engine.prompt_tokens, generated_tokens=engine.generated_tokens))
     return 1 if failed else 0
+
+
+def slots(sequences: int) -> int:
+    """Sequences that the KV cache tells apart: those that run, as many that are remembered, and enough output rows for guesses."""
+    return min(256, max(2 * sequences + 2, 20))
 
 
 def memory() -> int:

@@ -7,14 +7,19 @@ of sockets: what happens is given to `emit` as messages of services.shared.wire.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Collection, Hashable
 from typing import Protocol
 
+from services.engine.delivery import THINK_END, Delivery, Emit, Speech, request_id
 from services.engine.kv import KVCache, Memory
+from services.engine.loop import EVERY
 from services.engine.scheduler import Chunk, Scheduler
 from services.engine.sequence import Sampler, Sequence
+from services.engine.speculation import Speculation
+from services.engine.store import Store
 from services.engine.text import TextStream
 from services.engine.tokens import Tokenizer, Vocabulary
 from services.shared import logs, wire
@@ -22,32 +27,26 @@ from services.shared import logs, wire
 log = logging.getLogger("engine")
 RATE_WINDOW = 5.0  # seconds over which tokens a second are averaged
 MAX_ABORTED = 3  # steps in a row that a cancel may cut short when others compute in them too: their work is lost each time
-THINK_END = "</think>"  # what ends a thought where the vocabulary has no token for it
 
 
 class Aborted(Exception):
     """A decode was cancelled from outside; the state of the model is as before it."""
 
 
-class Model(Memory, Protocol):
+class Model(Memory, Speech, Protocol):
     """What the loop needs of a model."""
 
     @property
     def vocabulary(self) -> Vocabulary: ...
 
     @property
-    def ends(self) -> Collection[int]:
-        """Tokens that end an answer."""
+    def adapters(self) -> Collection[str]:
+        """Names that a request may choose besides "", the model as it is."""
         ...
 
-    @property
-    def think_start(self) -> int | None: ...
-
-    @property
-    def think_end(self) -> int | None: ...
-
-    def decode(self, chunks: list[Chunk]) -> list[int]:
-        """Compute the chunks in one batch; for each chunk the logits row of its last token, -1 where it is not `last`.
+    def decode(self, chunks: list[Chunk]) -> list[list[int]]:
+        """Compute the chunks, all of one adapter, in one batch; for each the logits rows of its last token and its guesses,
+        none where more of it is pending.
 
         Raises:
             Aborted: nothing was computed.
@@ -56,31 +55,39 @@ class Model(Memory, Protocol):
 
     def sampler(self, sampling: wire.Sampling) -> Sampler: ...
 
-    def piece(self, token: int) -> bytes:
-        """The bytes of a token's text; may be part of a character."""
-        ...
-
-    def special(self, token: int) -> bool:
-        """Is it a control or thinking token rather than text?"""
-        ...
-
-
-Emit = Callable[[Hashable, wire.Message], None]
-
 
 class Engine:
-    """Requests in, messages out. `context` is the most tokens that one sequence may have."""
+    """Requests in, messages out. `context` is the most tokens that one sequence may have; `sequences` may run at once, and the
+    model has more slots than that, in which the others are remembered; `store` bytes are kept of what the cache has no room for."""
 
-    def __init__(self, model: Model, *, context: int, cells: int, sequences: int, step: int, queue: int, emit: Emit) -> None:
-        self.kv = KVCache(model, cells, sequences)
-        self.scheduler = Scheduler(self.kv, step=step, queue=queue)
+    def __init__(
+        self,
+        model: Model,
+        *,
+        context: int,
+        cells: int,
+        sequences: int,
+        slots: int,
+        step: int,
+        queue: int,
+        emit: Emit,
+        store: int = 0,
+        speculate: bool = True,
+    ) -> None:
+        self.kv = KVCache(model, cells, slots, sequences, Store(store))
+        self.scheduler = Scheduler(self.kv, step=step, queue=queue, draft=self._draft)
+        self.speculation = Speculation() if speculate else None
         self.prompt_tokens = self.generated_tokens = 0
+        self.yielding = False  # the step under way is for no request: whoever comes may cut it short
         self._model = model
         self._tokenizer = Tokenizer(model.vocabulary)
+        closing = [model.think_end] if model.think_end is not None else self._tokenizer.encode([(False, THINK_END)])
+        self._delivery = Delivery(model, closing, emit)
         self._context = context
         self._emit = emit
         self._sequences: dict[Hashable, Sequence] = {}
         self._made: deque[float] = deque(maxlen=4096)  # when the latest tokens were made
+        self._ended: deque[float] = deque([time.monotonic()], maxlen=16)  # when the latest requests ended
         self._positions: dict[Hashable, int] = {}
         self._aborted = 0  # steps in a row
 
@@ -95,21 +102,30 @@ class Engine:
             self._emit(key, failure)
             return
         by_text = request.in_thought and self._model.think_end is None
-        limit = min(self._context, len(tokens) + request.max_tokens if request.max_tokens else self._context)
         sequence = Sequence(
             key,
             tokens,
-            limit,
-            request.sampling,
+            min(self._context, len(tokens) + request.max_tokens if request.max_tokens else self._context),
             self._model.sampler(request.sampling),
             TextStream(request.stop, after=THINK_END if by_text else None),
+            user=request.user,
+            adapter=request.adapter,
             ignore_eos=request.ignore_eos,
             in_thought=request.in_thought,
+            thought_limit=request.thought_limit,
+            expires=time.monotonic() + request.seconds if request.seconds else math.inf,
         )
+        if request.in_thought and request.thought_limit == 0:
+            self._delivery.bound_thought(sequence, "budget")
         self._sequences[key] = sequence
         self._emit(key, wire.Accepted(request.id, len(tokens)))
         self.prompt_tokens += len(tokens)
         self.scheduler.add(sequence)
+
+    def prepare(self, tokens: list[int], adapter: str = "") -> None:
+        """Read these tokens when there is nothing else to do, so that a prompt which begins with them is answered sooner."""
+        if 1 < len(tokens) <= self._context and (not adapter or adapter in self._model.adapters):
+            self.scheduler.add(Sequence("", tokens, len(tokens), NoSampler(), TextStream(), adapter=adapter, background=True))
 
     def cancel(self, key: Hashable) -> None:
         """Forget a request; unknown ones are ignored, they may just have finished."""
@@ -129,26 +145,30 @@ class Engine:
 
     def step(self) -> bool:
         """Compute one batch; False when there is nothing to do."""
+        self._expire()
         self.scheduler.admit()
         self._tell_positions()
         chunks = self.scheduler.schedule()
         if not chunks:
+            chunks = self.scheduler.quiet()
+            self.yielding = bool(chunks)
+        if not chunks:
             return False
+        began = time.monotonic()
         try:
             rows = self._model.decode(chunks)
         except Aborted:
-            self._aborted += 1
+            self._aborted += not self.yielding
             return True
+        finally:
+            self.yielding = False
         self._aborted = 0
-        for chunk, row in zip(chunks, rows, strict=True):
-            last = chunk.last
-            self.scheduler.computed(chunk)
-            if last:
-                self._advance(chunk.sequence, chunk.sequence.sampler.sample(row))
+        self._learn(chunks, time.monotonic() - began)
+        for chunk, outputs in zip(chunks, rows, strict=True):
+            if chunk.last:
+                self._write(chunk, outputs)
             else:
-                s = chunk.sequence
-                done = min(s.computed, s.prompt_length)
-                self._emit(s.key, wire.Prefill(request_id(s.key), done, s.prompt_length, s.cached))
+                self._read(chunk)
         return True
 
     def fail_all(self, code: str, message: str) -> None:
@@ -166,61 +186,76 @@ class Engine:
         rid = request.id
         if not tokens:
             return wire.Failed(rid, "invalid", "the prompt is empty: there is nothing to answer")
+        if request.adapter and request.adapter not in self._model.adapters:
+            return wire.Failed(rid, "invalid", f"there is no adapter {request.adapter!r}; loaded are: {', '.join(self._model.adapters)}")
         if len(tokens) >= self._context:
             text = f"the prompt has {len(tokens)} tokens, but the context holds {self._context}, the answer included: shorten it"
             return wire.Failed(rid, "context_length_exceeded", text, len(tokens), self._context)
         if self.scheduler.full:
-            text = f"{len(self.scheduler.waiting)} requests are waiting already: try again later"
-            return wire.Failed(rid, "overloaded", text)
+            waiting, seconds = len(self.scheduler.waiting), self._until_next()
+            text = f"{waiting} requests are waiting already: try again in about {seconds} s"
+            return wire.Failed(rid, "overloaded", text, retry_after=seconds)
         return None
 
-    def _advance(self, sequence: Sequence, token: int) -> None:
-        """Take a sampled token: end the answer or deliver its text."""
-        sequence.answering = sequence.answering or time.monotonic()
-        self.generated_tokens += 1
-        self._made.append(time.monotonic())
-        sequence.tokens.append(token)
-        sequence.thought += sequence.in_thought
-        rid = request_id(sequence.key)
-        if token in self._model.ends and not sequence.ignore_eos:
-            self._finish(sequence, "stop")
-            return
-        if self._model.special(token):
-            self._say(sequence, sequence.text.flush())
-            text = self._model.piece(token).decode("utf-8", "replace")
-            self._emit(sequence.key, wire.Delta(rid, text, True, sequence.generated))
-            if token == self._model.think_start:
-                sequence.in_thought = True
-            elif token == self._model.think_end:
-                sequence.in_thought = False
-        else:
-            self._say(sequence, sequence.text.push(self._model.piece(token), watch=not sequence.in_thought))
-            if self._model.think_end is None:
-                sequence.in_thought = sequence.text.waiting
-        if sequence.text.stopped:
-            self._finish(sequence, "stop")
-        elif len(sequence.tokens) >= sequence.limit:
-            self._finish(sequence, "length")
+    def _until_next(self) -> int:
+        """Seconds until a place in the line becomes free, by the pace of the latest requests."""
+        pace = (time.monotonic() - self._ended[0]) / len(self._ended)
+        return max(1, min(600, math.ceil(pace)))
 
-    def _say(self, sequence: Sequence, text: str) -> None:
-        if text:
-            self._emit(sequence.key, wire.Delta(request_id(sequence.key), text, False, sequence.generated))
+    def _draft(self, sequence: Sequence, writers: int) -> tuple[int, ...]:
+        """Guesses of what a sequence says next; none that could cross a border at which something other than sampling decides."""
+        if self.speculation is None or sequence.forced:
+            return ()
+        most = min(sequence.limit - len(sequence.tokens) - 1, self.kv.slots // writers - 1)  # there are as many output rows as slots
+        if sequence.in_thought and sequence.thought_limit is not None:
+            most = min(most, sequence.thought_limit - sequence.thought - 1)
+        if sequence.in_thought:
+            most = min(most, EVERY - sequence.generated % EVERY - 1)
+        guess = self.speculation.guess(sequence, most, writers) if most > 0 else []
+        special = next((at for at, token in enumerate(guess) if token in self._model.ends or self._model.special(token)), len(guess))
+        return tuple(guess[:special])
+
+    def _learn(self, chunks: list[Chunk], seconds: float) -> None:
+        if self.speculation and all(chunk.sequence.decoding for chunk in chunks):
+            self.speculation.timed(seconds, len(chunks), sum(len(chunk.draft) for chunk in chunks))
+
+    def _read(self, chunk: Chunk) -> None:
+        self.scheduler.computed(chunk)
+        s = chunk.sequence
+        if not s.background:
+            done = min(s.computed, s.prompt_length)
+            self._emit(s.key, wire.Prefill(request_id(s.key), done, s.prompt_length, s.cached))
+
+    def _write(self, chunk: Chunk, rows: list[int]) -> None:
+        """Sample after the chunk's last token, and after each guess that was right."""
+        sequence, tokens = chunk.sequence, []
+        for row, guess in zip(rows, (*chunk.draft, None), strict=True):
+            if sequence.forced:
+                token = sequence.forced.popleft()
+                sequence.sampler.accept(token)
+            else:
+                token = sequence.sampler.sample(row)
+            tokens.append(token)
+            if token != guess:
+                break
+        right = len(tokens) - 1
+        self.scheduler.computed(chunk, right)
+        if chunk.draft:
+            if right < len(chunk.draft):
+                self._model.remove(chunk.slot, sequence.computed, -1)
+            sequence.drafted += len(chunk.draft)
+            sequence.accepted += right
+            if self.speculation:
+                self.speculation.learn(sequence, len(chunk.draft), right)
+        for token in tokens:
+            self.generated_tokens += 1
+            self._made.append(time.monotonic())
+            if reason := self._delivery.take(sequence, token):
+                self._finish(sequence, reason)
+                return
 
     def _finish(self, sequence: Sequence, reason: str) -> None:
-        self._say(sequence, sequence.text.flush())
-        now = time.monotonic()
-        started, answering = sequence.started or now, sequence.answering or now
-        done = wire.Finished(
-            request_id(sequence.key),
-            reason,
-            prompt_tokens=sequence.prompt_length,
-            cached_tokens=sequence.cached,
-            generated_tokens=sequence.generated,
-            thought_tokens=sequence.thought,
-            queue_seconds=started - sequence.arrived,
-            prefill_seconds=answering - started,
-            decode_seconds=now - answering,
-        )
+        done = self._delivery.finish(sequence, reason)
         self._end(sequence)
         self._emit(sequence.key, done)
         log.info(
@@ -237,11 +272,25 @@ class Engine:
             ),
         )
 
+    def _expire(self) -> None:
+        """End what has had its time: with what it has written, or with a failure when that is nothing."""
+        now = time.monotonic()
+        for sequence in [s for s in self._sequences.values() if s.expires <= now]:
+            if sequence.generated:
+                self._finish(sequence, "deadline")
+            else:
+                self._end(sequence)
+                text = f"no answer within the {sequence.expires - sequence.arrived:.0f} s that the request allowed"
+                self._emit(sequence.key, wire.Failed(request_id(sequence.key), "deadline", text))
+
     def _end(self, sequence: Sequence) -> None:
         self.scheduler.remove(sequence)
         sequence.sampler.close()
         del self._sequences[sequence.key]
         self._positions.pop(sequence.key, None)
+        self._ended.append(time.monotonic())
+        if self.speculation:
+            self.speculation.forget(sequence)
 
     def _tell_positions(self) -> None:
         """Say to those who wait where they stand, when it has changed."""
@@ -252,6 +301,14 @@ class Engine:
         self._positions = positions
 
 
-def request_id(key: Hashable) -> str:
-    """The client's id of a request; a key is (connection, id)."""
-    return key[1] if isinstance(key, tuple) else str(key)
+class NoSampler:
+    """Of a sequence that is only read."""
+
+    def sample(self, row: int) -> int:
+        raise AssertionError("a background sequence has no logits")
+
+    def accept(self, token: int) -> None:
+        """Nothing depends on it."""
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -80,18 +81,23 @@ class NativeVocabulary:
 
 
 class NativeModel:
-    """A loaded model with its context. `step` is the most tokens of one decode; `context` the most of one sequence."""
+    """A loaded model with its context. `step` is the most tokens of one decode; `context` the most of one sequence; `slots` are
+    sequences that the KV cache tells apart; `adapters` are LoRA files by name, of which a step uses one or none."""
 
-    def __init__(self, path: Path, *, context: int, cells: int, sequences: int, step: int, threads: int) -> None:
+    def __init__(
+        self, path: Path, *, context: int, cells: int, slots: int, step: int, threads: int, adapters: Mapping[str, Path] | None = None
+    ) -> None:
         llama_cpp.llama_log_set(_log_callback, None)
         self.variant = backend.load(llama_cpp)
         llama_cpp.llama_backend_init()
         self._model = self._load(path)
         self.context = min(context, llama_cpp.llama_model_n_ctx_train(self._model))
-        self._context = self._open(cells, sequences, step, threads)
+        self.adapters = {name: self._load_adapter(file) for name, file in (adapters or {}).items()}
+        self._adapter = ""
+        self._context = self._open(cells, slots, step, threads)
         self._memory = llama_cpp.llama_get_memory(self._context)
         self.cells = llama_cpp.llama_n_ctx(self._context)
-        self.sequences, self.step = sequences, step
+        self.slots, self.step = slots, step
         self.vocabulary = NativeVocabulary(llama_cpp.llama_model_get_vocab(self._model))
         self.ends = self.vocabulary.ends
         tags = self.vocabulary.added.get("<think>"), self.vocabulary.added.get("</think>")
@@ -111,13 +117,19 @@ class NativeModel:
             raise ModelError(f"{path}: llama.cpp can't load it; prepare the model again with python -m services.init --verify")
         return model
 
-    def _open(self, cells: int, sequences: int, step: int, threads: int) -> llama_cpp.llama_context_p:
+    def _load_adapter(self, path: Path) -> llama_cpp.llama_adapter_lora_p:
+        adapter = llama_cpp.llama_adapter_lora_init(self._model, str(path).encode())
+        if not adapter:
+            raise ModelError(f"{path}: not a LoRA adapter of this model in GGUF; take it out of [engine] adapters or convert it again")
+        return adapter
+
+    def _open(self, cells: int, slots: int, step: int, threads: int) -> llama_cpp.llama_context_p:
         params = llama_cpp.llama_context_default_params()
         if (params.n_ctx, params.n_batch, params.n_ubatch) != (512, 2048, 512):
             raise ModelError("llama-cpp-python's structures are not those of version 0.3.36: install the locked requirements")
-        params.n_ctx, params.n_seq_max, params.kv_unified = cells, sequences, True
+        params.n_ctx, params.n_seq_max, params.kv_unified = cells, slots, True
         params.n_batch = params.n_ubatch = step
-        params.n_outputs_max = sequences  # more outputs than this abort the process; fewer rows keep the buffer small
+        params.n_outputs_max = slots  # more outputs than this abort the process; fewer rows keep the buffer small
         params.n_threads = params.n_threads_batch = threads
         params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.no_perf = True
@@ -150,25 +162,30 @@ class NativeModel:
         self._batch.seq_id = pointer(addresses, ctypes.POINTER(llama_cpp.llama_seq_id))
         self._batch.logits = pointer(self._outputs, ctypes.c_int8)
 
-    def decode(self, chunks: list[Chunk]) -> list[int]:
-        """Compute the chunks in one batch; for each the row of its last token's logits, -1 where more of it is pending.
+    def decode(self, chunks: list[Chunk]) -> list[list[int]]:
+        """Compute the chunks, all of one adapter, in one batch; for each the logits rows of its last token and its guesses, none
+        where more of it is pending.
 
         Raises:
             Aborted: nothing was computed.
             ModelError: native code failed.
         """
         at, rows = 0, []
+        self._use(chunks[0].sequence.adapter)
         for chunk in chunks:
-            end, start = at + chunk.count, chunk.sequence.computed
+            end, start = at + chunk.size, chunk.sequence.computed
             if end > self.step:
                 raise ModelError(f"a step of more than {self.step} tokens")
             self._tokens[at:end] = chunk.tokens
-            self._positions[at:end] = np.arange(start, start + chunk.count)
+            self._positions[at:end] = np.arange(start, start + chunk.size)
             self._owners[at:end] = chunk.slot
+            first = at + chunk.count - 1 if chunk.last else end
             self._outputs[at:end] = 0
-            self._outputs[end - 1] = chunk.last
-            rows.append(end - 1 if chunk.last else -1)
+            self._outputs[first:end] = 1
+            rows.append(list(range(first, end)))
             at = end
+        if sum(map(len, rows)) > self.slots:
+            raise ModelError(f"a step with more than {self.slots} outputs")
         self._batch.n_tokens = at
         result = llama_cpp.llama_decode(self._context, self._batch)
         if result == 2:
@@ -176,6 +193,15 @@ class NativeModel:
         if result != 0:
             raise ModelError(f"llama_decode returned {result} for {at} tokens of {len(chunks)} sequences")
         return rows
+
+    def _use(self, adapter: str) -> None:
+        """Compute with this adapter from now on. A change makes llama.cpp reserve its buffers again."""
+        if adapter != self._adapter:
+            chosen = [self.adapters[adapter]] if adapter else []
+            handles = (llama_cpp.llama_adapter_lora_p_ctypes * len(chosen))(*chosen)
+            if llama_cpp.llama_set_adapters_lora(self._context, handles, len(chosen), (ctypes.c_float * len(chosen))(*[1.0] * len(chosen))):
+                raise ModelError(f"llama.cpp can't use the adapter {adapter!r}")
+            self._adapter = adapter
 
     def abort(self) -> None:
         """From any thread: cancel the decode that runs now, or the next one, until `rearm`."""
@@ -185,10 +211,25 @@ class NativeModel:
         """Let decodes run again."""
         self._flag[0] = b"\0"
 
-    def truncate(self, slot: int, length: int) -> None:
-        """Forget the slot's tokens from `length` on."""
-        if not llama_cpp.llama_memory_seq_rm(self._memory, slot, length, -1):
-            raise ModelError(f"llama_memory_seq_rm refused slot {slot} from {length}")
+    def remove(self, slot: int, start: int, end: int) -> None:
+        """The slot gives up its cells of these positions; `end` -1 is the last one."""
+        if not llama_cpp.llama_memory_seq_rm(self._memory, slot, start, end):
+            raise ModelError(f"llama_memory_seq_rm refused slot {slot} from {start} to {end}")
+
+    def share(self, source: int, target: int, start: int, end: int) -> None:
+        """The target takes part in the source's cells of these positions. Metadata only, as the cache is unified."""
+        llama_cpp.llama_memory_seq_cp(self._memory, source, target, start, end)
+
+    def save(self, slot: int) -> bytes:
+        """Keys and values of all that the slot holds."""
+        size = llama_cpp.llama_state_seq_get_size(self._context, slot)
+        buffer = (ctypes.c_uint8 * size)()
+        return bytes(memoryview(buffer)[: llama_cpp.llama_state_seq_get_data(self._context, buffer, size, slot)])
+
+    def load(self, slot: int, data: bytes) -> bool:
+        """Put saved keys and values into free cells of a slot that holds nothing; False when llama.cpp can't."""
+        buffer = ctypes.cast(ctypes.c_char_p(data), ctypes.POINTER(ctypes.c_uint8))
+        return bool(llama_cpp.llama_state_seq_set_data(self._context, buffer, len(data), slot))
 
     def sampler(self, sampling: Sampling) -> GreedySampler | ChainSampler:
         penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
@@ -214,6 +255,9 @@ class GreedySampler:
     def sample(self, row: int) -> int:
         logits = llama_cpp.llama_get_logits_ith(self._context, row)
         return int(np.ctypeslib.as_array(logits, shape=(self._size,)).argmax())
+
+    def accept(self, token: int) -> None:
+        """Nothing depends on it."""
 
     def close(self) -> None:
         """Nothing is held."""
@@ -250,6 +294,10 @@ class ChainSampler:
 
     def sample(self, row: int) -> int:
         return int(llama_cpp.llama_sampler_sample(self._chain, self._context, row))
+
+    def accept(self, token: int) -> None:
+        """This token comes next without having been sampled."""
+        llama_cpp.llama_sampler_accept(self._chain, token)
 
     def close(self) -> None:
         """Free the native chain."""

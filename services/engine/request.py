@@ -31,6 +31,12 @@ def problem(request: wire.Generate) -> str | None:
         return "stop must be texts that are not empty"
     if not (isinstance(request.ignore_eos, bool) and isinstance(request.in_thought, bool)):
         return "ignore_eos and in_thought must be true or false"
+    if not (request.thought_limit is None or (_whole(request.thought_limit) and request.thought_limit >= 0)):
+        return "thought_limit must be a whole number from 0 on"
+    if not (isinstance(request.user, str) and isinstance(request.adapter, str)):
+        return "user and adapter must be texts"
+    if not (isinstance(request.seconds, float | int) and math.isfinite(request.seconds) and request.seconds >= 0):
+        return "seconds must be a number from 0 on"
     return _sampling_problem(request.sampling)
 
 

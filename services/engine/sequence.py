@@ -6,11 +6,11 @@ Plain Python: knows nothing of llama_cpp, of slots' contents or of the other seq
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.engine.text import TextStream
-from services.shared.wire import Sampling
 
 
 class Sampler(Protocol):
@@ -18,30 +18,43 @@ class Sampler(Protocol):
 
     def sample(self, row: int) -> int: ...
 
+    def accept(self, token: int) -> None:
+        """This token comes next without having been sampled."""
+        ...
+
     def close(self) -> None: ...
 
 
 @dataclass(eq=False)
 class Sequence:
-    """A request on its way.
+    """A request on its way, or a background sequence: tokens that are only read, for the next turn of a conversation.
 
     tokens: prompt and answer so far. computed: how many of them the KV cache holds, always a prefix. limit: tokens at which the
     answer must end, prompt included. in_thought: between a thinking token and its end. cached: prompt tokens that were not computed
-    for this request because the KV cache had them.
+    for this request because the KV cache had them. forced: tokens that come next instead of sampled ones. thought_limit: thought
+    tokens after which the end of thinking is forced, None for no limit. expires: when it must end, by time.monotonic().
     """
 
     key: object
     tokens: list[int]
     limit: int
-    sampling: Sampling
     sampler: Sampler
     text: TextStream
+    user: str = ""
+    adapter: str = ""
     ignore_eos: bool = False
     in_thought: bool = False
+    thought_limit: int | None = None
+    expires: float = float("inf")
+    background: bool = False
     slot: int | None = None
     computed: int = 0
     cached: int = 0
     thought: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    thought_ended: str = ""
+    forced: deque[int] = field(default_factory=deque)
     prompt_length: int = field(init=False)
     arrived: float = field(default_factory=time.monotonic)
     started: float | None = None

@@ -100,7 +100,7 @@ class Server:
             writer.close()
 
     def _take(self, connection: Connection, message: wire.Message) -> None:
-        if not isinstance(message, wire.Generate | wire.Cancel | wire.Count | wire.Observe):
+        if not isinstance(message, wire.Generate | wire.Prepare | wire.Cancel | wire.Count | wire.Observe):
             raise wire.WireError(f"{type(message).__name__} is not for the engine")
         if not (isinstance(message.id, str) and len(message.id) <= MAX_ID and message.id.isprintable()):
             raise wire.WireError(f"a request's id must be text, printable and of at most {MAX_ID} characters")
@@ -114,6 +114,10 @@ class Server:
                 key = (connection.number, message.id, next(self._numbers))
                 connection.active[message.id] = key
                 self._start(self._generate(connection, key, message))
+            case wire.Prepare():
+                if not is_prompt(message.prompt):
+                    raise wire.WireError("the prompt is not a sequence of marked texts")
+                self._start(self._prepare(message))
             case wire.Cancel():
                 if message.id in connection.active:
                     self.worker.cancel(connection.active.pop(message.id))
@@ -138,6 +142,9 @@ class Server:
             return
         if connection.active.get(request.id) == key:  # not cancelled meanwhile
             self.worker.submit(key, request, tokens)
+
+    async def _prepare(self, message: wire.Prepare) -> None:
+        self.worker.prepare(await self._encode(message.prompt), message.adapter)
 
     async def _count(self, connection: Connection, message: wire.Count) -> None:
         connection.send(wire.Counted(message.id, len(await self._encode(message.prompt))))

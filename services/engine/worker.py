@@ -45,6 +45,12 @@ class Worker(threading.Thread):
     def submit(self, key: Hashable, request: wire.Generate, tokens: list[int]) -> None:
         """Answer this request, whose prompt has these tokens."""
         self.call(lambda: self._engine.submit(key, request, tokens))
+        if self._engine.yielding:
+            self._model.abort()
+
+    def prepare(self, tokens: list[int], adapter: str) -> None:
+        """Read these tokens when there is nothing else to do."""
+        self.call(lambda: self._engine.prepare(tokens, adapter))
 
     def cancel(self, key: Hashable) -> None:
         """Forget this request; a long decode under way is cut short for it."""

@@ -77,10 +77,13 @@ class PathSettings:
 class EngineSettings:
     context: Annotated[int, Range(64, 1 << 20)]
     cells: Annotated[int, Range(64, 1 << 22)]
-    sequences: Annotated[int, Range(1, 256)]
+    sequences: Annotated[int, Range(1, 250)]
     batch: Annotated[int, Range(32, 2048)]
     threads: Annotated[int, Range(0, 1024)]
     queue: Annotated[int, Range(0, 100_000)]
+    store: Annotated[int, Range(0, 1 << 20)]
+    speculate: bool
+    adapters: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,11 @@ def _value(where: str, hint: Any, raw: Any, *, from_text: bool) -> Any:
         if raw == "":
             return None
         hint = next(kind for kind in get_args(hint) if kind is not NoneType)
+    if get_origin(hint) is tuple:
+        parts = [part.strip() for part in raw.split(",") if part.strip()] if from_text else raw
+        if not isinstance(parts, list):
+            raise SettingsError(f"{where} must be a list; found {raw!r}")
+        return tuple(_value(where, get_args(hint)[0], part, from_text=from_text) for part in parts)
     if get_origin(hint) is Literal:
         if raw not in get_args(hint):
             raise SettingsError(f"{where} must be one of {', '.join(get_args(hint))}; found {raw!r}")

@@ -52,7 +52,9 @@ class Sampling:
 @dataclass(frozen=True)
 class Generate:
     """api → engine: answer this prompt. `max_tokens` 0 means what the context leaves. `in_thought`: the prompt leaves a thought
-    open; stop strings apply outside of thoughts only."""
+    open; stop strings apply outside of thoughts only. `thought_limit`: thought tokens after which the end of thinking is forced.
+    `user`: whose turn it is, the line is fair between users. `adapter`: a LoRA adapter's name, "" for none. `seconds`: the answer
+    ends after so many, 0 for no limit."""
 
     id: str
     prompt: tuple[Part, ...]
@@ -61,6 +63,20 @@ class Generate:
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
     in_thought: bool = False
+    thought_limit: int | None = None
+    user: str = ""
+    adapter: str = ""
+    seconds: float = 0.0
+
+
+@_message
+@dataclass(frozen=True)
+class Prepare:
+    """api → engine: a prompt that begins with this is likely to come; read it when there is nothing else to do. No answer."""
+
+    id: str
+    prompt: tuple[Part, ...]
+    adapter: str = ""
 
 
 @_message
@@ -94,7 +110,7 @@ class Hello:
     """engine → api, first on every connection: the directory of the loaded model and what it allows.
 
     `context` is tokens per conversation. `think_start` and `think_end` are the thinking tokens' texts when the vocabulary
-    has them as single tokens, else None.
+    has them as single tokens, else None. `adapters` are the names that a request may choose.
     """
 
     model: str
@@ -106,6 +122,7 @@ class Hello:
     think_start: str | None
     think_end: str | None
     version: str
+    adapters: tuple[str, ...] = ()
 
 
 @_message
@@ -174,7 +191,9 @@ class Delta:
 @_message
 @dataclass(frozen=True)
 class Finished:
-    """engine → api: the answer is complete. `reason` is stop or length. Times are seconds; `queue` ends when prefill begins."""
+    """engine → api: the answer is complete. `reason` is stop, length, deadline, or loop: a text that went round in circles.
+    Times are seconds; `queue` ends when prefill begins. `thought_ended`: "budget" or "loop" when the end of thinking was forced.
+    `drafted_tokens` were guessed, `accepted_tokens` of them rightly."""
 
     id: str
     reason: str
@@ -185,18 +204,23 @@ class Finished:
     queue_seconds: float
     prefill_seconds: float
     decode_seconds: float
+    thought_ended: str = ""
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @_message
 @dataclass(frozen=True)
 class Failed:
-    """engine → api: no (more) answer. `code` is context_length_exceeded, overloaded, invalid, shutdown or internal."""
+    """engine → api: no (more) answer. `code` is context_length_exceeded, overloaded, invalid, deadline, shutdown or internal.
+    `retry_after`: seconds until another try may succeed, 0 when that is not known."""
 
     id: str
     code: str
     message: str
     prompt_tokens: int = 0
     limit: int = 0
+    retry_after: int = 0
 
 
 def encode(message: Message) -> bytes:

@@ -39,25 +39,67 @@ class ScriptedVocabulary:
         return tokens
 
 
-class ScriptedModel:
+class ScriptedMemory:
+    """Cells by slot and position, as llama.cpp's unified cache has them: those that were shared are the same cell."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots: list[dict[int, Cell]] = [{} for _ in range(slots)]
+
+    @property
+    def used(self) -> int:
+        return len({cell for slot in self.slots for cell in slot.values()})
+
+    def tokens(self, slot: int) -> list[int]:
+        """What a slot holds; without a gap."""
+        cells = self.slots[slot]
+        assert sorted(cells) == list(range(len(cells))), "a gap"
+        return [cells[position].token for position in range(len(cells))]
+
+    def extend(self, slot: int, tokens: list[int]) -> None:
+        start = len(self.tokens(slot))
+        self.slots[slot] |= {start + at: Cell(token) for at, token in enumerate(tokens)}
+
+    def remove(self, slot: int, start: int, end: int) -> None:
+        for position in [p for p in self.slots[slot] if p >= start and (end < 0 or p < end)]:
+            del self.slots[slot][position]
+
+    def share(self, source: int, target: int, start: int, end: int) -> None:
+        assert source != target and 0 <= start < end
+        for position in range(start, end):
+            assert position not in self.slots[target], "a slot with two cells for one position"
+            self.slots[target][position] = self.slots[source][position]
+
+    def save(self, slot: int) -> bytes:
+        return b"".join(token.to_bytes(4, "little") for token in self.tokens(slot))
+
+    def load(self, slot: int, data: bytes) -> bool:
+        assert not self.slots[slot]
+        self.extend(slot, [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4)])
+        return True
+
+
+class Cell:
+    def __init__(self, token: int) -> None:
+        self.token = token
+
+
+class ScriptedModel(ScriptedMemory):
     """`reply(tokens)` is the token that follows a sequence's tokens; it must be a pure function."""
 
-    def __init__(self, reply: Reply, *, cells: int, sequences: int, step: int, thinks: bool = True) -> None:
+    adapters = ("poet",)
+
+    def __init__(self, reply: Reply, *, cells: int, slots: int, step: int, thinks: bool = True) -> None:
+        super().__init__(slots)
         self.vocabulary = ScriptedVocabulary()
         self.ends = frozenset({END})
         self.think_start, self.think_end = (THINK, THINK_END) if thinks else (None, None)
-        self.memory: list[list[int]] = [[] for _ in range(sequences)]
         self.abort_next = 0
         self.steps = self.computed = self.open_samplers = 0
         self.largest_prefill_beside_writers = 0
         self._reply, self._cells, self._step = reply, cells, step
         self._rows: dict[int, list[int]] = {}
 
-    def truncate(self, slot: int, length: int) -> None:
-        assert 0 <= slot < len(self.memory) and 0 <= length <= len(self.memory[slot])
-        del self.memory[slot][length:]
-
-    def decode(self, chunks: list[Chunk]) -> list[int]:
+    def decode(self, chunks: list[Chunk]) -> list[list[int]]:
         assert chunks
         self.steps += 1
         if self.abort_next:
@@ -65,21 +107,25 @@ class ScriptedModel:
             raise Aborted
         slots = [chunk.slot for chunk in chunks]
         assert len(set(slots)) == len(slots), "a slot twice in one step"
-        self._rows, at, rows = {}, 0, []
+        assert len({chunk.sequence.adapter for chunk in chunks}) == 1, "one step, one adapter"
+        self._rows, at = {}, 0
+        rows: list[list[int]] = []
         for chunk in chunks:
-            assert 0 <= chunk.slot < len(self.memory), "no such slot"
-            memory = self.memory[chunk.slot]
-            assert chunk.sequence.computed == len(memory), "positions don't go on where the memory ends"
-            assert len(chunk.tokens) == chunk.count > 0
+            held = self.tokens(chunk.slot)
+            assert chunk.sequence.computed == len(held), "positions don't go on where the memory ends"
+            assert len(chunk.tokens) == chunk.size >= chunk.count > 0
             assert all(0 <= token < len(PIECES) for token in chunk.tokens), "no such token"
-            memory += chunk.tokens
-            at += chunk.count
-            rows.append(at - 1 if chunk.last else -1)
-            if chunk.last:
-                self._rows[at - 1] = list(memory)
+            self.extend(chunk.slot, chunk.tokens)
+            first = at + chunk.count - 1 if chunk.last else at + chunk.size
+            at += chunk.size
+            rows.append(list(range(first, at)))
+            for back, row in enumerate(reversed(rows[-1])):
+                self._rows[row] = self.tokens(chunk.slot)[: len(held) + chunk.size - back]
+                if chunk.sequence.adapter:
+                    self._rows[row] = [*self._rows[row], -1]  # another model, as it were
         assert at <= self._step, "more tokens than a step may have"
-        assert sum(map(len, self.memory)) <= self._cells, "more tokens than cells"
-        assert len(self._rows) <= len(self.memory), "more output rows than sequences"
+        assert self.used <= self._cells, "more tokens than cells"
+        assert len(self._rows) <= len(self.slots), "more output rows than sequences"
         self.computed += at
         if any(chunk.sequence.decoding for chunk in chunks):
             self.largest_prefill_beside_writers = max(
@@ -110,6 +156,9 @@ class ScriptedSampler:
     def sample(self, row: int) -> int:
         assert self._open
         return self._model.next(row)
+
+    def accept(self, token: int) -> None:
+        assert self._open
 
     def close(self) -> None:
         assert self._open, "closed twice"

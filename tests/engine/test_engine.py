@@ -31,11 +31,25 @@ class Bench:
         step: int = 32,
         queue: int = 100,
         thinks: bool = True,
+        extra: int = 3,
+        store: int = 0,
+        speculate: bool = True,
     ) -> None:
-        self.model = ScriptedModel(reply, cells=cells, sequences=sequences, step=step, thinks=thinks)
+        slots = sequences + extra
+        self.sequences = sequences
+        self.model = ScriptedModel(reply, cells=cells, slots=slots, step=step, thinks=thinks)
         self.engine = Engine(
-            self.model, context=context, cells=cells, sequences=sequences, step=step, queue=queue, emit=self._take
-        )  # fmt: skip
+            self.model,
+            context=context,
+            cells=cells,
+            sequences=sequences,
+            slots=slots,
+            step=step,
+            queue=queue,
+            emit=self._take,
+            store=store,
+            speculate=speculate,
+        )
         self.events: dict[Hashable, list[wire.Message]] = {}
         self.cancelled: set[Hashable] = set()
 
@@ -67,14 +81,15 @@ class Bench:
     def step(self) -> bool:
         busy = self.engine.step()
         kv = self.engine.kv
-        assert kv.used == sum(map(len, self.model.memory)) <= kv.cells
-        assert [slot.tokens for slot in kv._slots] == self.model.memory, "the cache's books are wrong"
+        assert kv.used == self.model.used <= kv.cells
+        for slot in range(kv.slots):
+            assert kv.held(slot) == self.model.tokens(slot), "the cache's books are wrong"
         return busy
 
     def assert_clean(self) -> None:
         """Nothing runs, waits, or is held for a request that has ended."""
         assert not self.engine.scheduler.running and not self.engine.scheduler.waiting
-        assert self.engine.kv.free_slots == len(self.model.memory)
+        assert self.engine.kv.free_slots == self.sequences
         assert self.engine.kv.available == self.engine.kv.cells
         assert self.model.open_samplers == 0
         assert not self.engine._sequences and not self.engine._positions

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import llama_cpp
 import pytest
@@ -40,14 +41,15 @@ QUESTIONS = [
 class Bench:
     """An engine over the one loaded model, with an empty cache; everything that it says, by request."""
 
-    def __init__(self, model: NativeModel, *, context: int | None = None, cells: int | None = None) -> None:
+    def __init__(self, model: NativeModel, *, context: int | None = None, cells: int | None = None, **more: Any) -> None:
         self.model = model
-        for slot in range(model.sequences):
-            model.truncate(slot, 0)
+        for slot in range(model.slots):
+            model.remove(slot, 0, -1)
         context, cells = context or model.context, cells or model.cells
+        more.setdefault("speculate", False)
         self.engine = Engine(
-            model, context=context, cells=cells, sequences=model.sequences, step=model.step, queue=100, emit=self._take
-        )  # fmt: skip
+            model, context=context, cells=cells, sequences=8, slots=model.slots, step=model.step, queue=100, emit=self._take, **more
+        )
         self.texts: dict[str, str] = {}
         self.ends: dict[str, wire.Finished | wire.Failed] = {}
 
@@ -69,7 +71,7 @@ class Bench:
             pass
         for slot in self.engine.kv._slots:
             last = llama_cpp.llama_memory_seq_pos_max(self.model._memory, slot.number)
-            assert last + 1 == len(slot.tokens), "the cache's books are wrong"
+            assert last + 1 == slot.length == len(self.engine.kv.held(slot.number)), "the cache's books are wrong"
 
     def ask(self, question: str, sampling: wire.Sampling = GREEDY, **fields: object) -> str:
         """One request alone; its text."""
@@ -82,7 +84,7 @@ class Bench:
 @pytest.fixture(scope="module")
 def model(demo_volume: Path) -> NativeModel:
     # one thread: several wait for each other, which takes ages while others use the machine
-    return NativeModel(demo_volume / "current/model.gguf", context=8192, cells=4096, sequences=8, step=256, threads=1)
+    return NativeModel(demo_volume / "current/model.gguf", context=8192, cells=4096, slots=20, step=256, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -124,14 +126,11 @@ def test_arriving_one_after_the_other_changes_nothing(model: NativeModel, alone:
 
 def test_pre_empted_for_want_of_cells_answers_are_the_same(model: NativeModel, alone: dict[str, str]) -> None:
     bench = Bench(model, context=130, cells=150)
-    preempted = []
-    drop = bench.engine.kv.drop
-    bench.engine.kv.drop = lambda slot: (preempted.append(slot), drop(slot))[1]  # type: ignore[method-assign,func-returns-value]
     for question in QUESTIONS:
         bench.submit(question, question, max_tokens=SHORT)
     bench.run()
     assert bench.texts == alone
-    assert preempted
+    assert bench.engine.scheduler.preempted
 
 
 def test_a_reused_prefix_gives_the_answer_of_a_fresh_computation(model: NativeModel, alone: dict[str, str]) -> None:
@@ -271,9 +270,9 @@ def test_a_file_that_is_no_model(tmp_path: Path) -> None:
         path = tmp_path / "model.gguf"
         path.write_bytes(content)
         with pytest.raises(ModelError, match="can't load"):
-            NativeModel(path, context=64, cells=64, sequences=1, step=32, threads=1)
+            NativeModel(path, context=64, cells=64, slots=3, step=32, threads=1)
     with pytest.raises(ModelError, match="can't load"):
-        NativeModel(tmp_path / "none.gguf", context=64, cells=64, sequences=1, step=32, threads=1)
+        NativeModel(tmp_path / "none.gguf", context=64, cells=64, slots=3, step=32, threads=1)
 
 
 # --- tokens ---

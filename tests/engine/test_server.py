@@ -27,12 +27,12 @@ class SlowModel(ScriptedModel):
     """Takes a moment for each step, unless it is cut short."""
 
     def __init__(self, reply: Reply, seconds: float) -> None:
-        super().__init__(reply, cells=4000, sequences=4, step=256)
+        super().__init__(reply, cells=4000, slots=8, step=256)
         self.seconds = seconds
         self.aborts = 0
         self._flag = threading.Event()
 
-    def decode(self, chunks: list) -> list[int]:  # type: ignore[type-arg]
+    def decode(self, chunks: list) -> list[list[int]]:  # type: ignore[type-arg]
         if self._flag.wait(self.seconds):
             self.aborts += 1
             self.abort_next = 1
@@ -112,7 +112,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def serving(path: Path, reply: Reply, seconds: float = 0.0, queue: int = 100) -> AsyncIterator[Running]:
     server = Server(path, HELLO, lambda name: wire.Observed(name, len(engine.scheduler.running), 0, engine.kv.used, 0.0, 0, 0, 0))
     model = SlowModel(reply, seconds)
-    engine = Engine(model, context=1000, cells=4000, sequences=4, step=256, queue=queue, emit=server.emit)
+    engine = Engine(model, context=1000, cells=4000, sequences=4, slots=8, step=256, queue=queue, emit=server.emit)
     running: Running
     worker = Worker(engine, model, failed=lambda: running.failed.set())
     server.worker, server.engine = worker, engine
