@@ -17,6 +17,7 @@ from services.engine.sequence import Sequence
 WORTH_WAITING = 32  # tokens that another one is about to compute, from which it pays to wait for them
 AGEING = 50.0  # a second of waiting counts as so many tokens fewer to read
 BESIDE = 8  # while others write, prompts get a step's tokens divided by this, so that nobody's text stalls
+USERS = 1000  # users whose turns are remembered
 KEPT = 8  # background sequences that may wait for a quiet moment
 
 
@@ -65,6 +66,7 @@ class Scheduler:
         self._draft = draft
         self._steps = 0
         self._served: dict[str, int] = {}  # adapter → the step in which it had its turn
+        self._last: dict[str, float] = {}  # user → when a request of theirs started last; the latest USERS
 
     @property
     def full(self) -> bool:
@@ -139,6 +141,10 @@ class Scheduler:
         self._sort()
 
     def _start(self, sequence: Sequence) -> None:
+        self._last.pop(sequence.user, None)
+        self._last[sequence.user] = time.monotonic()
+        if len(self._last) > USERS:
+            del self._last[next(iter(self._last))]
         sequence.slot, sequence.computed = self._kv.acquire(sequence.tokens, sequence.adapter)
         if sequence.started is None:
             sequence.started, sequence.cached = time.monotonic(), sequence.computed
@@ -155,13 +161,14 @@ class Scheduler:
                 self._stop(sequence)
 
     def _sort(self) -> None:
-        """Who was pre-empted comes first; then each user's next in turn, by how many of theirs run or wait before it."""
+        """Who was pre-empted comes first; then each user's next in turn, by how many of theirs run or wait before it; among equals
+        whoever has waited longest for a turn."""
         turns = Counter(s.user for s in self.running)
         turn = {}
         for sequence in sorted(self.waiting, key=lambda s: s.arrived):
             turn[sequence] = -1 if sequence.started is not None else turns[sequence.user]
             turns[sequence.user] += 1
-        self.waiting.sort(key=lambda s: (turn[s], s.arrived))
+        self.waiting.sort(key=lambda s: (turn[s], self._last.get(s.user, 0.0), s.arrived))
 
     def _plan(self) -> list[Chunk]:
         writing = [s for s in self.running if s.decoding]

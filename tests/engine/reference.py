@@ -30,8 +30,13 @@ def answer(reply: Reply, prompt: list[int], request: wire.Generate, context: int
     result, tokens, thinking = Answer(), list(prompt), request.in_thought
     most = min(request.max_tokens or context, context - len(prompt))
     segment, watched = b"", ""  # bytes since the last special token; the text of them in which stop strings count
+    closing = [THINK_END] if thinks else list(b"</think>")
+    forced, bounded = [], False
     while True:
-        token = reply(tokens)
+        limit = request.thought_limit
+        if limit is not None and thinking and not bounded and result.thought >= limit:
+            forced, bounded = list(closing), True
+        token = forced.pop(0) if forced else reply(tokens)
         tokens.append(token)
         result.generated += 1
         result.thought += thinking

@@ -7,6 +7,7 @@ that mixes up sequences gives wrong answers here as it would there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -94,6 +95,7 @@ class ScriptedModel(ScriptedMemory):
         self.ends = frozenset({END})
         self.think_start, self.think_end = (THINK, THINK_END) if thinks else (None, None)
         self.abort_next = 0
+        self.pause = 0.0  # seconds that a step takes
         self.steps = self.computed = self.open_samplers = 0
         self.largest_prefill_beside_writers = 0
         self._reply, self._cells, self._step = reply, cells, step
@@ -102,6 +104,7 @@ class ScriptedModel(ScriptedMemory):
     def decode(self, chunks: list[Chunk]) -> list[list[int]]:
         assert chunks
         self.steps += 1
+        time.sleep(self.pause)
         if self.abort_next:
             self.abort_next -= 1
             raise Aborted

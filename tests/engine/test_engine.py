@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-import zlib
 from collections.abc import Hashable
 from dataclasses import replace
 
 import pytest
 
+from services.engine import kv, scheduler
 from services.engine.engine import MAX_ABORTED, Engine
 from services.shared import wire
 from tests.engine import reference
@@ -52,6 +52,7 @@ class Bench:
         )
         self.events: dict[Hashable, list[wire.Message]] = {}
         self.cancelled: set[Hashable] = set()
+        self.ended: list[str] = []
 
     def _take(self, key: Hashable, message: wire.Message) -> None:
         events = self.events.setdefault(key, [])
@@ -59,6 +60,8 @@ class Bench:
         assert not events or not isinstance(events[-1], wire.Finished | wire.Failed), f"{message} after the end"
         assert message.id == key, "for somebody else"
         events.append(message)
+        if isinstance(message, wire.Finished):
+            self.ended.append(message.id)
 
     def submit(self, request: wire.Generate) -> None:
         self.engine.submit(request.id, request, self.engine.encode(request.prompt))
@@ -80,10 +83,10 @@ class Bench:
 
     def step(self) -> bool:
         busy = self.engine.step()
-        kv = self.engine.kv
-        assert kv.used == self.model.used <= kv.cells
-        for slot in range(kv.slots):
-            assert kv.held(slot) == self.model.tokens(slot), "the cache's books are wrong"
+        cache = self.engine.kv
+        assert cache.used == self.model.used <= cache.cells
+        for slot in range(cache.slots):
+            assert cache.held(slot) == self.model.tokens(slot), "the cache's books are wrong"
         return busy
 
     def assert_clean(self) -> None:
@@ -265,6 +268,183 @@ def test_progress_of_a_long_prompt_is_told() -> None:
     assert [(e.done, e.total, e.cached) for e in events if isinstance(e, wire.Prefill)] == [(32, 100, 0), (64, 100, 0), (96, 100, 0)]
 
 
+def test_a_common_system_prompt_is_read_once_by_those_who_arrive_together() -> None:
+    bench = Bench(script("ok"), context=600, cells=4000, sequences=8)
+    for number in range(8):
+        bench.submit(wire.Generate(f"r{number}", ((True, "s" * 400), (False, f"question {number}"), (True, "<answer>")), GREEDY))
+    bench.run()
+    assert all(said(events) == ["ok"] for events in bench.events.values())
+    assert bench.model.computed < 400 + 8 * 20
+    assert sorted(events[-1].cached_tokens for events in bench.events.values())[1] >= 400
+
+
+def test_if_the_one_who_reads_for_all_hangs_up_another_one_goes_on() -> None:
+    bench = Bench(script("ok"), context=600, cells=4000, sequences=4)
+    for name in "abc":
+        bench.submit(wire.Generate(name, ((True, "s" * 400), (False, name), (True, "<answer>")), GREEDY))
+    bench.step()
+    bench.step()
+    (leader,) = (name for name in "abc" if any(isinstance(event, wire.Prefill) for event in bench.events[name]))
+    bench.cancel(leader)
+    bench.run()
+    assert bench.model.computed < 400 + 3 * 10
+    assert all(said(bench.events[name]) == ["ok"] for name in "abc" if name != leader)
+
+
+def test_a_short_prompt_is_read_before_a_long_one_that_came_earlier() -> None:
+    bench = Bench(script("ok"), context=500, cells=2000)
+    bench.ask("long", "q" * 400)
+    bench.step()
+    bench.ask("short", "q")
+    bench.step()
+    assert any(isinstance(event, wire.Delta) for event in bench.events["short"])
+
+
+def test_the_line_is_fair_between_users() -> None:
+    bench = Bench(script("", then=ord("x")), sequences=1)
+    for name in ("a1", "a2", "a3", "b1"):
+        bench.ask(name, user=name[0], max_tokens=2)
+    bench.run()
+    assert bench.ended == ["a1", "b1", "a2", "a3"]
+
+
+def test_what_was_read_in_a_quiet_moment_is_there_when_it_is_asked_for() -> None:
+    bench = Bench(script("ok"), context=200, cells=400)
+    bench.engine.prepare(bench.engine.encode(((False, "q" * 100),)))
+    bench.run()
+    assert bench.model.computed == 100
+    bench.ask("a", "q" * 100)
+    bench.run()
+    assert bench.events["a"][-1].cached_tokens == 100
+    bench.assert_clean()
+
+
+def test_a_request_comes_before_what_is_read_in_a_quiet_moment() -> None:
+    bench = Bench(script("ok"), context=200, cells=400)
+    bench.engine.prepare([ord("p")] * 150)
+    bench.step()
+    bench.ask("a")
+    bench.step()
+    assert any(isinstance(event, wire.Delta) for event in bench.events["a"])
+    bench.run()
+    assert bench.model.computed < 150 + 10  # what had been read was not read again
+
+
+def test_a_step_for_no_request_can_be_cut_short_again_and_again() -> None:
+    bench = Bench(script("ok"), context=200, cells=400)
+    bench.engine.prepare([ord("p")] * 150)
+    bench.model.abort_next = 10
+    bench.run()
+    assert bench.model.computed == 150
+
+
+def test_nothing_is_prepared_that_could_never_be_asked() -> None:
+    bench = Bench(script("ok"), context=50)
+    bench.engine.prepare([1] * 51)
+    bench.engine.prepare([1, 2, 3], "unknown")
+    bench.engine.prepare([])
+    bench.run()
+    assert bench.model.computed == 0
+
+
+def test_a_thought_ends_where_its_budget_does() -> None:
+    for limit in (0, 1, 5):
+        bench = Bench(script("<think>" + "hm" * 20), thinks=True)
+        events = bench.ask("a", thought_limit=limit)
+        bench.run()
+        thought = ("hm" * 20)[:limit]
+        assert said(events)[:3] == ([("<think>",), thought, ("</think>",)] if limit else [("<think>",), ("</think>",), said(events)[2]])
+        assert events[-1].thought_ended == "budget" and events[-1].thought_tokens == limit + 1
+
+
+def test_a_budget_of_nothing_closes_an_open_thought_at_once() -> None:
+    bench = Bench(lambda tokens: ord("A") if THINK_END in tokens else ord("t"))
+    events = bench.ask("a", in_thought=True, thought_limit=0, max_tokens=4)
+    bench.run()
+    assert said(events) == [("</think>",), "AAA"] and events[-1].thought_ended == "budget"
+
+
+def test_a_thought_shorter_than_its_budget_is_left_alone() -> None:
+    bench = Bench(script("<think>hm</think>so"))
+    events = bench.ask("a", thought_limit=3)
+    bench.run()
+    assert said(events) == [("<think>",), "hm", ("</think>",), "so"] and events[-1].thought_ended == ""
+
+
+def test_a_thought_that_goes_round_in_circles_is_ended() -> None:
+    circle = b"wait, no. "
+    bench = Bench(lambda tokens: ord("A") if THINK_END in tokens else circle[len(tokens) % len(circle)], context=2000, cells=3000)
+    events = bench.ask("a", in_thought=True, max_tokens=1000)
+    bench.run()
+    assert events[-1].thought_ended == "loop" and events[-1].thought_tokens < 250
+    assert said(events)[1] == ("</think>",)
+    assert events[-1].reason == "loop" and events[-1].generated_tokens < 1000  # and so is the answer that says A for ever
+
+
+def test_whoever_asks_for_no_end_gets_none() -> None:
+    bench = Bench(script("", then=ord("x")), context=2000, cells=3000)
+    events = bench.ask("a", ignore_eos=True, max_tokens=1500)
+    bench.run()
+    assert (events[-1].reason, events[-1].generated_tokens) == ("length", 1500)
+
+
+def test_a_deadline_ends_an_answer_with_what_there_is() -> None:
+    bench = Bench(script("", then=ord("x")))
+    writes = bench.ask("writes", seconds=0.05, max_tokens=50)
+    bench.step()
+    bench.step()
+    waits = bench.ask("waits", seconds=1e-9)
+    time.sleep(0.06)
+    bench.run()
+    assert writes[-1].reason == "deadline" and said(writes)
+    assert kinds(waits) == ["Accepted", "Failed"] and waits[-1].code == "deadline"
+    bench.assert_clean()
+
+
+def test_a_refusal_says_when_to_come_again() -> None:
+    bench = Bench(script("ok"), sequences=1, queue=0)
+    bench.ask("a")
+    (refused,) = bench.ask("b")
+    assert refused.code == "overloaded" and 1 <= refused.retry_after <= 600 and str(refused.retry_after) in refused.message
+
+
+def test_guessed_text_is_the_same_text_in_fewer_steps() -> None:
+    poem = "roses are red, violets are blue, " * 6
+    steps = {}
+    for speculate in (False, True):
+        bench = Bench(script(poem), context=500, cells=600, speculate=speculate)
+        bench.model.pause = 0.003  # a step costs much more than a token
+        events = bench.ask("a", poem)
+        bench.run()
+        assert said(events) == [poem] and events[-1].reason == "stop"
+        steps[speculate] = bench.model.steps
+        assert (events[-1].accepted_tokens > 100) == speculate
+    assert steps[True] < steps[False] / 2
+
+
+def test_guesses_stop_where_they_do_not_come_true() -> None:
+    """Every run of three bytes has been there before, and is never followed by what followed it."""
+    source = random.Random(5)
+    bench = Bench(lambda tokens: source.choice(b"ab"), context=3000, cells=4000)
+    events = bench.ask("a", max_tokens=2000)
+    bench.run()
+    assert events[-1].generated_tokens == 2000
+    assert events[-1].drafted_tokens < 3 * 2000
+
+
+def test_an_adapter_answers_for_itself_and_shares_no_prefix() -> None:
+    bench = Bench(script("hello"), context=100, cells=400)
+    prompt = ((True, "s" * 60), (True, "<answer>"))
+    bench.submit(wire.Generate("base", prompt, GREEDY))
+    bench.submit(wire.Generate("poet", prompt, GREEDY, adapter="poet"))
+    bench.run()
+    assert said(bench.events["base"]) == ["hello"] and said(bench.events["poet"]) == ["ello"]
+    assert bench.events["poet"][-1].cached_tokens == bench.events["base"][-1].cached_tokens == 0
+    (refused,) = bench.ask("c", adapter="painter")
+    assert refused.code == "invalid" and "'painter'" in refused.message and "poet" in refused.message
+    bench.assert_clean()
+
+
 def test_the_next_turn_finds_its_prefix() -> None:
     bench = Bench(script("ok"))
     bench.ask("a", "question")
@@ -370,27 +550,20 @@ def test_the_rate_counts_the_tokens_of_the_last_seconds() -> None:
 
 # --- whatever happens at the same time ---
 
-WORDS = [*(bytes([b]) for b in b"abS \n"), "鸡".encode(), "🐔".encode(), b"STOP", b"\xff", "鸡".encode()[:1]]
+BYTES = [*b"abS \n", *b"STOP", *"鸡".encode(), *"🐔".encode(), 0xFF]
 TOKENS = [THINK, THINK_END, TOOL, HALF, REST, END]
 
 
 def random_reply(seed: int) -> Reply:
-    """A babbler: what it says depends on every token of its prompt, and it ends sooner or later, or never."""
-    texts: dict[int, list[int]] = {}
+    """A babbler that ends sooner or later, or never: what it says depends on the last few tokens, so that it can be guessed, and
+    every now and then on all of them, so that a wrong one anywhere in the memory changes what follows."""
 
     def reply(tokens: list[int]) -> int:
-        begun = len(tokens) - tokens[::-1].index(ANSWER)
-        prompt = zlib.crc32(repr(tokens[:begun]).encode(), seed)
-        if prompt not in texts:
-            source = random.Random(prompt)
-            said: list[int] = []
-            while len(said) < 150:
-                said += [source.choice(TOKENS)] if source.random() < 0.06 else source.choice(WORDS)
-            texts[prompt] = said
-        # a wrong token anywhere in the answer's memory makes all that follows wrong
-        said = texts[prompt]
-        assert tokens[begun:] == said[: len(tokens) - begun], "the memory holds another answer"
-        return said[len(tokens) - begun]
+        near = random.Random(f"{seed} {tokens[-3:]}")
+        source = near if near.random() < 0.7 else random.Random(f"{seed} {tokens}")
+        if source.random() < 0.06:
+            return source.choice(TOKENS)
+        return source.choice(BYTES)
 
     return reply
 
@@ -409,18 +582,26 @@ def random_request(name: str, source: random.Random, context: int) -> wire.Gener
         stop=stop,
         ignore_eos=source.random() < 0.2,
         in_thought=source.random() < 0.3,
+        thought_limit=source.choice([None, None, 0, 1, 5]),
+        user=source.choice(["", "a", "b"]),
     )
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_every_answer_is_that_of_the_naive_engine(seed: int) -> None:
+def test_every_answer_is_that_of_the_naive_engine(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any order of arrival, cancels, few cells (so that sequences are pre-empted and evicted), stop strings, limits, aborts."""
     source = random.Random(seed)
     context = source.choice([40, 70, 120])
     cells = context + source.choice([0, 5, 40, 300])
     thinks = source.random() < 0.8
     reply = random_reply(seed)
-    bench = Bench(reply, context=context, cells=cells, sequences=source.randint(1, 6), step=32, queue=1000, thinks=thinks)
+    bench = Bench(
+        reply, context=context, cells=cells, sequences=source.randint(1, 6), step=32, queue=1000, thinks=thinks,
+        extra=source.randint(1, 4), store=source.choice([0, 1000, 100_000]), speculate=source.random() < 0.7,
+    )  # fmt: skip
+    monkeypatch.setattr(kv, "WORTH_KEEPING", 5)  # the contexts here are short
+    monkeypatch.setattr(kv, "WORTH_LOADING", 3)
+    monkeypatch.setattr(scheduler, "WORTH_WAITING", 4)
     requests = {f"r{n}": random_request(f"r{n}", source, context) for n in range(source.randint(1, 30))}
     coming, running = list(requests), True
     while coming or running:
@@ -429,6 +610,8 @@ def test_every_answer_is_that_of_the_naive_engine(seed: int) -> None:
                 bench.submit(requests[coming.pop(0)])
         if source.random() < 0.02 and bench.engine._sequences:
             bench.cancel(str(source.choice(list(bench.engine._sequences))))
+        if source.random() < 0.05:
+            bench.engine.prepare(bench.engine.encode(random_request("", source, context).prompt))
         bench.model.abort_next = int(source.random() < 0.05)
         running = bench.step()
         assert bench.model.steps < 20_000, f"seed {seed} does not come to an end"
