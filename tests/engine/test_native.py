@@ -7,18 +7,24 @@ import lzma
 import random
 import threading
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import llama_cpp
+import numpy as np
 import pytest
 from tokenizers import Tokenizer as ReferenceTokenizer
 
-from services.engine.engine import Engine
+from services.engine.engine import Engine, NoSampler
 from services.engine.native import ModelError, NativeModel
 from services.engine.request import problem
+from services.engine.scheduler import Chunk
+from services.engine.sequence import Sequence
+from services.engine.text import TextStream
 from services.engine.tokens import Tokenizer
 from services.shared import wire
 from tests.conftest import ROOT
@@ -302,7 +308,7 @@ SCRIPTS = ["हिन्दी", "العربية", "עברית", "ไทย", "�
 def random_text(source: random.Random) -> str:
     """Chinese, English, code, emoji and odd white space; in the normal form that the reference tokenizer makes first."""
 
-    def some(choices: Sequence[str], most: int = 1) -> str:
+    def some(choices: Sized[str], most: int = 1) -> str:
         return "".join(source.choices(choices, k=source.randint(1, most)))
 
     kinds: list[Callable[[], str]] = [
@@ -391,3 +397,121 @@ def test_random_forgeries_spell_what_was_typed(model: NativeModel, seed: int) ->
 def test_any_bytes_can_be_tokenized_and_spelled_back(model: NativeModel) -> None:
     for text in ("\0", "a\0b", "\x7f\x80\uffff", "\U0010ffff", "\ud7ff\ue000", "", " ", "\n" * 50, "x" * 5000, " " * 5000):
         assert b"".join(model.piece(token) for token in model.vocabulary.plain(text)).decode() == text
+
+
+# --- what the cache and the loop do with the real library ---
+
+
+def read(model: NativeModel, slot: int, tokens: list[int], start: int = 0) -> np.ndarray:
+    """Compute tokens of a sequence from `start` on; the logits after the last one."""
+    sequence = Sequence("", tokens, len(tokens), NoSampler(), TextStream(), slot=slot, computed=start)
+    (row,) = model.decode([Chunk(sequence, len(tokens) - start)])
+    logits = llama_cpp.llama_get_logits_ith(model._context, row[-1])
+    return np.ctypeslib.as_array(logits, shape=(model.vocabulary.size,)).copy()
+
+
+def test_shared_and_restored_cells_hold_what_was_computed(model: NativeModel) -> None:
+    Bench(model)
+    tokens = model.vocabulary.plain("The quick brown fox jumps over the lazy dog. " * 5)
+    wanted = read(model, 0, tokens)
+    model.share(0, 1, 0, len(tokens) - 1)
+    saved = model.save(0)
+    assert model.load(2, saved)
+    model.remove(2, len(tokens) - 1, -1)
+    model.remove(0, 0, -1)
+    spread = float(np.abs(wanted).max())
+    for slot in (1, 2):
+        again = read(model, slot, tokens, len(tokens) - 1)
+        assert float(np.abs(again - wanted).max()) < 0.01 * spread  # a step of one token rounds differently from a step of many
+        assert again.argmax() == wanted.argmax()
+
+
+def test_a_common_beginning_is_read_once_by_those_who_arrive_together(model: NativeModel) -> None:
+    bench = Bench(model)
+    system = "You are a careful assistant. " * 40
+    for number in range(6):
+        bench.submit(f"r{number}", f"{system}{number}?", max_tokens=4)
+    bench.run()
+    common = len(bench.engine.encode(((True, BEGIN + USER), (False, system.strip()))))
+    cached = sorted(end.cached_tokens for end in bench.ends.values() if isinstance(end, wire.Finished))
+    assert cached[0] == 0 and all(tokens >= common for tokens in cached[1:])
+    assert bench.engine.kv.used < common + 6 * 20
+
+
+def test_what_comes_back_from_the_store_is_not_read_again(model: NativeModel) -> None:
+    bench = Bench(model, context=500, cells=600, store=1 << 28)
+    story = "Once upon a time there was a very small model. " * 20
+    bench.ask(story, max_tokens=4)
+    bench.ask("And something else: " + "tell me about it. " * 80, max_tokens=4)
+    assert len(bench.engine.kv.store) == 1
+    bench.ask(story, max_tokens=4)
+    end = bench.ends["ask 2"]
+    assert isinstance(end, wire.Finished) and end.cached_tokens == end.prompt_tokens - 1
+
+
+def test_guesses_change_no_answer(model: NativeModel, alone: dict[str, str]) -> None:
+    """Greedy and drawn: the same seed draws the same tokens, guessed or not."""
+    drawn = wire.Sampling(temperature=0.6, seed=7)
+    plain = Bench(model)
+    wanted = {question: plain.ask(question, drawn, max_tokens=SHORT) for question in QUESTIONS}
+    guessing = Bench(model, speculate=True)
+    for question in QUESTIONS:
+        assert guessing.ask(question, max_tokens=SHORT) == alone[question]
+        assert guessing.ask(question, drawn, max_tokens=SHORT) == wanted[question]
+    ends = [end for end in guessing.ends.values() if isinstance(end, wire.Finished)]
+    assert sum(end.accepted_tokens for end in ends) > 0
+    assert all(end.accepted_tokens <= end.drafted_tokens for end in ends)
+
+
+def test_the_next_turn_that_was_read_in_a_quiet_moment_is_answered_as_ever(model: NativeModel, alone: dict[str, str]) -> None:
+    bench = Bench(model)
+    bench.engine.prepare(bench.engine.encode(((True, BEGIN + USER), (False, QUESTIONS[0]))))
+    bench.run()
+    assert bench.ask(QUESTIONS[0], max_tokens=SHORT) == alone[QUESTIONS[0]]
+    end = bench.ends["ask 0"]
+    assert isinstance(end, wire.Finished) and end.cached_tokens > 10
+
+
+def test_a_thought_can_be_bounded(model: NativeModel) -> None:
+    bench = Bench(model)
+    thought, tag, answer = bench.ask(QUESTIONS[0], thought_limit=20).partition("</think>")
+    assert tag and answer.strip() and thought
+    end = bench.ends["ask 0"]
+    assert isinstance(end, wire.Finished) and (end.thought_ended, end.thought_tokens) == ("budget", 21)
+
+
+def test_adapters_change_answers_for_those_who_choose_them(demo_volume: Path, tmp_path: Path, alone: dict[str, str]) -> None:
+    path = demo_volume / "current/model.gguf"
+    write_adapter(path, tmp_path / "poet.gguf", scale=4.0)
+    write_adapter(path, tmp_path / "mute.gguf", scale=0.0)
+    adapters = {name: tmp_path / f"{name}.gguf" for name in ("poet", "mute")}
+    model = NativeModel(path, context=8192, cells=4096, slots=20, step=256, threads=1, adapters=adapters)
+    bench = Bench(model)
+    for adapter in ("", "mute", "poet"):
+        bench.submit(adapter or "base", QUESTIONS[0], adapter=adapter, max_tokens=SHORT)
+    bench.run()
+    assert bench.texts["base"] == bench.texts["mute"] == alone[QUESTIONS[0]]
+    assert bench.texts["poet"] != alone[QUESTIONS[0]]
+    assert all(isinstance(end, wire.Finished) and end.cached_tokens == 0 for end in bench.ends.values())
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(ModelError, match=r"broken\.gguf: not a LoRA adapter of this model"):
+        NativeModel(path, context=64, cells=64, slots=3, step=32, threads=1, adapters={"broken": tmp_path / "broken.gguf"})
+
+
+def write_adapter(model: Path, target: Path, scale: float) -> None:
+    """A LoRA adapter of rank 2 with random weights for every query projection."""
+    reader = gguf.GGUFReader(model)
+    random_numbers = np.random.default_rng(3)
+    writer = gguf.GGUFWriter(target, "qwen2")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 2.0)
+    for tensor in reader.tensors:
+        if tensor.name.endswith("attn_q.weight"):
+            columns, rows = (int(size) for size in tensor.shape)
+            writer.add_tensor(f"{tensor.name}.lora_a", random_numbers.normal(size=(2, columns)).astype(np.float32))
+            writer.add_tensor(f"{tensor.name}.lora_b", (scale * random_numbers.normal(size=(rows, 2))).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
