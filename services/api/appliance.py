@@ -5,20 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.api.completion import Completion
 from services.api.engine import EngineClient
 from services.api.errors import ApiError, EngineFailed, Unavailable
 from services.api.model import ServedModel
-from services.api.prompt import Prompt
+from services.api.prompt import Message
 from services.api.reasoning import ReasoningSplitter
 from services.shared import VERSION, progress, wire
 from services.shared.settings import Settings
 
 log = logging.getLogger("api")
 ACCEPT_WITHIN = 60.0  # seconds; a step of the engine on a slow CPU may take a few
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request asks for besides its messages, in no dialect: `sampling` overlays the authors' defaults, 0 and None are no limit."""
+
+    model: str | None = None
+    sampling: dict[str, float | int | None] = field(default_factory=dict)
+    max_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    thought_limit: int | None = None
+    seconds: float = 0.0
+    user: str = ""
 
 
 class Appliance:
@@ -29,6 +44,7 @@ class Appliance:
         self.engine = EngineClient(config.paths.socket, self._on_hello)
         self._model: ServedModel | None = None
         self._broken: str | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def _on_hello(self, hello: wire.Hello) -> None:
         await self._let_go()
@@ -91,23 +107,27 @@ class Appliance:
             return "preparing" if now.state == "running" else "failed"
         return "loading"
 
-    async def complete(
-        self, prompt: Prompt, *, sampling: wire.Sampling, max_tokens: int, stop: tuple[str, ...], ignore_eos: bool
-    ) -> Completion:
-        """Send a prompt to the engine; returns once it is accepted.
+    async def complete(self, messages: Sequence[Message], wanted: Wanted) -> Completion:
+        """Send a conversation to the engine; returns once it is accepted.
 
         Raises:
-            ApiError: it was refused, or the engine is not there.
+            ApiError: another model, a template that refuses, a prompt that does not fit, a full queue, no engine.
         """
         model = self.model()
+        adapter = model.accept(wanted.model)
+        prompt = await model.chat_template().render(messages)
         request = wire.Generate(
             self.engine.new_id(),
             prompt.parts,
-            sampling,
-            max_tokens=min(max_tokens or self._config.api.max_tokens, model.context),
-            stop=stop,
-            ignore_eos=ignore_eos,
+            model.sampling(wanted.sampling),
+            max_tokens=min(wanted.max_tokens or self._config.api.max_tokens, model.context),
+            stop=wanted.stop,
+            ignore_eos=wanted.ignore_eos,
             in_thought=prompt.in_thought,
+            thought_limit=wanted.thought_limit,
+            user=wanted.user,
+            adapter=adapter,
+            seconds=wanted.seconds,
         )
         answer = self.engine.generate(request)
         try:
@@ -116,7 +136,19 @@ class Appliance:
         except BaseException:
             answer.close()
             raise
-        return Completion(answer, ReasoningSplitter(in_thought=prompt.in_thought, by_token=model.by_token))
+        splitter = ReasoningSplitter(in_thought=prompt.in_thought, by_token=model.by_token)
+        return Completion(answer, splitter, lambda text: self._expect([*messages, Message("assistant", text)], adapter))
+
+    def _expect(self, messages: Sequence[Message], adapter: str) -> None:
+        """The conversation will probably go on: let the engine read what the next prompt will begin with, in its idle time."""
+        task = asyncio.create_task(self._prepare(messages, adapter))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _prepare(self, messages: Sequence[Message], adapter: str) -> None:
+        with contextlib.suppress(ApiError):  # a template may refuse what is only a guess
+            prompt = await self.model().chat_template().render([*messages, Message("user", "?")])
+            self.engine.prepare(prompt.beginning(), adapter)
 
     async def status(self) -> dict[str, Any]:
         """Everything /v1/status tells."""

@@ -12,13 +12,16 @@ OPEN = {"/livez", "/readyz"}  # they tell no more than whether it runs
 
 
 class Auth:
-    """Refuses requests without a known key in `Authorization: Bearer` or `X-API-Key`, before their body is read."""
+    """Refuses requests without a known key in `Authorization: Bearer` or `X-API-Key`, before their body is read. The name of the key
+    becomes scope["key"]."""
 
     def __init__(self, app: ASGIApp, keys: Secrets) -> None:
         self._app, self._keys = app, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._keys and scope["path"] not in OPEN and self._keys.name(_key(scope)) is None:
+        name = self._keys.name(_key(scope)) if scope["type"] == "http" and self._keys else None
+        scope["key"] = name or ""
+        if scope["type"] == "http" and self._keys and scope["path"] not in OPEN and name is None:
             error = Unauthorized("an API key is needed and this is none: send `Authorization: Bearer KEY`; scripts/keys makes keys")
             await JSONResponse(error.body(), status_code=error.status, headers=error.headers())(scope, receive, send)
             return

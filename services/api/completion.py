@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,22 +20,25 @@ class Alive:
 
 @dataclass(frozen=True)
 class Closing:
-    """The answer is complete."""
+    """The answer is complete. `reason` is OpenAI's, stop or length; `details` say more where there is more to say: why it is shorter than
+    it might be, and what ended the thought."""
 
     reason: str
     usage: dict[str, Any]
     timings: dict[str, float]
+    details: dict[str, str]
 
 
 Event = Piece | wire.Queued | wire.Prefill | Alive | Closing
 
 
 class Completion:
-    """The events of one accepted request."""
+    """The events of one accepted request. `answered` is told the answer's text, without the thought, once it is complete."""
 
-    def __init__(self, answer: Answer, splitter: ReasoningSplitter) -> None:
+    def __init__(self, answer: Answer, splitter: ReasoningSplitter, answered: Callable[[str], None]) -> None:
         self._answer = answer
         self._splitter = splitter
+        self._answered = answered
 
     async def events(self, silence: float = SILENCE) -> AsyncIterator[Event]:
         """All events until Closing; Alive after each `silence` seconds without one.
@@ -43,16 +46,20 @@ class Completion:
         Raises:
             ApiError: the engine failed or died.
         """
+        said: list[str] = []
         while True:
             match await self._answer.event(silence):
                 case None:
                     yield Alive()
                 case wire.Delta(text=text, special=special):
                     for piece in self._splitter.push(text, special=special):
+                        said.append(piece.text if piece.channel == "answer" else "")
                         yield piece
                 case wire.Finished() as finished:
                     for piece in self._splitter.flush():
+                        said.append(piece.text if piece.channel == "answer" else "")
                         yield piece
+                    self._answered("".join(said))
                     yield closing(finished)
                     return
                 case (wire.Queued() | wire.Prefill()) as progress:
@@ -80,4 +87,9 @@ def closing(f: wire.Finished) -> Closing:
         "decode_seconds": round(f.decode_seconds, 4),
         "tokens_per_second": round(rate, 2),
     }
-    return Closing(f.reason, usage, timings)
+    if f.drafted_tokens:
+        timings |= {"drafted_tokens": f.drafted_tokens, "accepted_tokens": f.accepted_tokens}
+    details = {"thought_ended": f.thought_ended} if f.thought_ended else {}
+    if f.reason not in ("stop", "length"):
+        details["reason"] = f.reason
+    return Closing("stop" if f.reason == "stop" else "length", usage, timings, details)

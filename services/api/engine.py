@@ -43,7 +43,7 @@ class Answer:
         except TimeoutError:
             return None
         if isinstance(event, wire.Failed):
-            event = from_engine(event.code, event.message)
+            event = from_engine(event)
         if isinstance(event, ApiError):
             self._ended = True
             raise event
@@ -115,6 +115,12 @@ class EngineClient:
     async def count(self, prompt: tuple[wire.Part, ...]) -> int:
         """Tokens of a prompt."""
         return int((await self._once(wire.Count(self.new_id(), prompt))).tokens)
+
+    def prepare(self, prompt: tuple[wire.Part, ...], adapter: str) -> None:
+        """Say that a prompt which begins like this is likely to come. Nothing is answered, and nothing happens without an engine."""
+        data = wire.encode(wire.Prepare(self.new_id(), prompt, adapter))
+        if self._writer is not None and len(data) <= wire.MAX_MESSAGE:
+            self._writer.write(data)
 
     async def observe(self) -> wire.Observed:
         """The engine's load now."""

@@ -8,12 +8,15 @@ ApiError
 ├── TooLarge              413  the body is longer than allowed
 ├── Overloaded            429  the waiting line is full
 ├── Unavailable           503  preparing, loading, restarting: worth another try
+├── TimedOut              504  no answer within the time that the request allowed
 └── EngineFailed          500  the engine gave up on this request
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from services.shared import wire
 
 
 class ApiError(Exception):
@@ -24,10 +27,11 @@ class ApiError(Exception):
     code: str | None = None
     retry_after: int | None = None
 
-    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.message, self.param = message, param
         self.code = code or self.code
+        self.retry_after = retry_after or self.retry_after
 
     def body(self) -> dict[str, Any]:
         """The JSON object that a client gets."""
@@ -69,19 +73,26 @@ class Unavailable(ApiError):
     status, type, code, retry_after = 503, "server_error", "unavailable", 2
 
 
+class TimedOut(ApiError):
+    status, code = 504, "timeout"
+
+
 class EngineFailed(ApiError):
     code = "engine_failed"
 
 
-def from_engine(code: str, message: str) -> ApiError:
-    """The client's error for a `Failed` of the engine."""
-    match code:
+def from_engine(failed: wire.Failed) -> ApiError:
+    """The client's error for a failure that the engine tells."""
+    message = failed.message
+    match failed.code:
         case "context_length_exceeded":
             return ContextExceeded(message, param="messages")
         case "overloaded":
-            return Overloaded(message)
+            return Overloaded(message, retry_after=failed.retry_after)
         case "invalid":
             return InvalidRequest(message)
+        case "deadline":
+            return TimedOut(message)
         case "shutdown":
             return Unavailable(message)
         case _:

@@ -22,6 +22,7 @@ class ServedModel:
     template: Renderer | None
     context: int
     by_token: bool
+    adapters: tuple[str, ...] = ()
 
     @classmethod
     async def load(cls, hello: wire.Hello) -> ServedModel:
@@ -35,23 +36,33 @@ class ServedModel:
         if card.chat_template:
             template = Renderer(card.chat_template, bos_token=card.bos_token, eos_token=card.eos_token)
             await template.start()
-        return cls(card, template, hello.context, hello.think_end is not None)
+        return cls(card, template, hello.context, hello.think_end is not None, hello.adapters)
 
     async def close(self) -> None:
         """End what was started for it."""
         if self.template is not None:
             await self.template.close()
 
-    def accept(self, name: str | None) -> None:
-        """Check the model that a request names; none, `default`, the name, the title and the repository are all the loaded one.
+    def names(self) -> tuple[str, ...]:
+        """What a client may choose: the model, and its LoRA adapters."""
+        return (self.manifest.name, *self.adapters)
+
+    def accept(self, name: str | None) -> str:
+        """The adapter that a request names by its model, "" for none. No name, `default`, the model's name, title and repository are
+        all the loaded model as it is.
 
         Raises:
             NotFound: another model.
         """
         known = {self.manifest.name, self.manifest.title, self.manifest.source.repo, "default"}
-        if name and name not in known:
-            text = f"the model {name!r} is not here; this appliance serves {self.manifest.name!r} (or 'default')"
-            raise NotFound(text, param="model", code="model_not_found")
+        if not name or name in known:
+            return ""
+        if name in self.adapters:
+            return name
+        served = ", ".join(map(repr, self.names()))
+        raise NotFound(
+            f"the model {name!r} is not here; this appliance serves {served} (or 'default')", param="model", code="model_not_found"
+        )
 
     def chat_template(self) -> Renderer:
         """The template.

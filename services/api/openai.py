@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import time
 import uuid
@@ -15,7 +16,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from services.api.appliance import Appliance
+from services.api.appliance import Appliance, Wanted
 from services.api.completion import Alive, Closing, Completion
 from services.api.errors import ApiError
 from services.api.openai_schema import ChatRequest
@@ -29,25 +30,26 @@ CHANNELS = {"thinking": "reasoning_content", "answer": "content"}
 
 @router.get("/v1/models")
 async def models(request: Request) -> JSONResponse:
-    """The loaded model."""
+    """The loaded model, and its adapters."""
     model = appliance(request).model()
-    return JSONResponse({"object": "list", "data": [card(model.manifest.name, model.manifest.created, model.context)]})
+    return JSONResponse({"object": "list", "data": [card(name, model.manifest.created, model.context) for name in model.names()]})
 
 
 @router.get("/v1/models/{name:path}")
 async def one_model(request: Request, name: str) -> JSONResponse:
     """The loaded model, by name."""
     model = appliance(request).model()
-    model.accept(name)
-    return JSONResponse(card(model.manifest.name, model.manifest.created, model.context))
+    adapter = model.accept(name)
+    return JSONResponse(card(adapter or model.manifest.name, model.manifest.created, model.context))
 
 
 @router.post("/v1/chat/completions")
 async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """Answer a conversation, streamed or whole."""
     unknown = body.check_extra()
-    head = Head(appliance(request).model().manifest.name)
-    completion = await start(appliance(request), body)
+    model = appliance(request).model()
+    head = Head(model.accept(body.model) or model.manifest.name)
+    completion = await start(request, body)
     headers = {"X-Cloister-Ignored": ", ".join(quote(name, errors="replace")[:100] for name in sorted(unknown)[:20])} if unknown else {}
     if body.stream:
         return EventStream(completion, stream(completion, head, body), headers)
@@ -85,26 +87,29 @@ def appliance(request: Request) -> Appliance:
     return found
 
 
-async def start(home: Appliance, body: ChatRequest) -> Completion:
+async def start(request: Request, body: ChatRequest) -> Completion:
     """Send the request to the engine and wait until it is accepted.
 
     Raises:
         ApiError: no model, another model, a template that refuses, a prompt that does not fit, a full queue.
     """
-    model = home.model()
-    model.accept(body.model)
-    prompt = await model.chat_template().render([m.message() for m in body.messages])
-    asked = {
-        name: getattr(body, name)
-        for name in ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed")
-    }
-    return await home.complete(
-        prompt,
-        sampling=model.sampling(asked),
+    names = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed")
+    wanted = Wanted(
+        body.model,
+        {name: getattr(body, name) for name in names},
         max_tokens=body.max_completion_tokens or body.max_tokens or 0,
         stop=body.stops(),
         ignore_eos=body.ignore_eos,
+        thought_limit=body.thinking_budget,
+        seconds=body.timeout or 0.0,
+        user=user(request.scope.get("key", ""), body.safety_identifier or body.user or ""),
     )
+    return await appliance(request).complete([m.message() for m in body.messages], wanted)
+
+
+def user(key: str, name: str) -> str:
+    """Who asks, as the waiting line knows them: the key's name, and what the client calls its user, by which nobody can be known."""
+    return f"{key}/{hashlib.sha256(name.encode()).hexdigest()[:16]}" if name else key
 
 
 async def whole(request: Request, completion: Completion, head: Head) -> dict[str, Any]:
@@ -122,7 +127,9 @@ async def whole(request: Request, completion: Completion, head: Head) -> dict[st
     message = {"role": "assistant", "content": texts["answer"], "refusal": None}
     if texts["thinking"]:
         message["reasoning_content"] = texts["thinking"]
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": closing.reason if closing else None}
+    choice: dict[str, Any] = {"index": 0, "message": message, "logprobs": None, "finish_reason": closing.reason if closing else None}
+    if closing and closing.details:
+        choice["finish_details"] = closing.details
     figures = {"usage": closing.usage, "timings": closing.timings} if closing else {}
     return head.with_("chat.completion", choices=[choice], **figures)
 
@@ -132,8 +139,10 @@ async def stream(completion: Completion, head: Head, body: ChatRequest) -> Async
     options = body.stream_options
     want_usage, want_progress = bool(options and options.include_usage), bool(options and options.include_progress)
 
-    def chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    def chunk(delta: dict[str, Any], reason: str | None = None, details: dict[str, str] | None = None) -> bytes:
+        choice: dict[str, Any] = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        if details:
+            choice["finish_details"] = details
         return sse(head.with_("chat.completion.chunk", choices=[choice]))
 
     try:
@@ -150,7 +159,7 @@ async def stream(completion: Completion, head: Head, body: ChatRequest) -> Async
                 case Alive():
                     yield b": still working\n\n"
                 case Closing() as closing:
-                    yield chunk({}, closing.reason)
+                    yield chunk({}, closing.reason, closing.details)
                     if want_usage:
                         yield sse(head.with_("chat.completion.chunk", choices=[], usage=closing.usage, timings=closing.timings))
     except ApiError as error:

@@ -29,7 +29,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "store": (None, False),
 }
 # known fields that say something about the client or about OpenAI's own operation, not about the answer
-INDIFFERENT = {"user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "parallel_tool_calls"}
+INDIFFERENT = {"metadata", "service_tier", "prompt_cache_key", "prompt_cache_retention", "parallel_tool_calls"}
 
 
 # the same for a message's fields
@@ -84,7 +84,9 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """POST /v1/chat/completions. top_k, min_p, repeat_penalty and ignore_eos are the usual extensions."""
+    """POST /v1/chat/completions. top_k, min_p, repeat_penalty and ignore_eos are the usual extensions. `thinking_budget` is the most
+    tokens of thought, `timeout` the most seconds until the answer ends; both are ours. `user` and `safety_identifier` (OpenAI's newer
+    name) tell users of one key apart, for whom the waiting line is fair."""
 
     model_config = ConfigDict(extra="allow")
     model: str | None = None
@@ -103,6 +105,10 @@ class ChatRequest(BaseModel):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: Annotated[Annotated[list[StopString], Field(max_length=16)] | None, BeforeValidator(_listed)] = None
     ignore_eos: bool = False
+    thinking_budget: Annotated[int, Field(ge=0)] | None = None
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    user: Text | None = None
+    safety_identifier: Text | None = None
     n: Literal[1] | None = None
 
     def check_extra(self) -> list[str]:

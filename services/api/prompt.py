@@ -46,6 +46,11 @@ class Prompt:
     parts: tuple[Part, ...]
     in_thought: bool
 
+    def beginning(self) -> tuple[Part, ...]:
+        """What comes before the last text that is not the template's."""
+        last = max((at for at, (own, _) in enumerate(self.parts) if not own), default=0)
+        return self.parts[:last]
+
 
 class ChatTemplate:
     """A compiled chat template.
