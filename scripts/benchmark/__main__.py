@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import re
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -67,6 +68,8 @@ def main(arguments: list[str]) -> int:
         if not file.parent.is_dir():
             return _fail(f"there is no folder {file.parent} for {file.name}")
     _say(f"seed {report.plan.seed}")
+    # a run that is ended from outside keeps what it has measured, as with Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         asyncio.run(_measure(report))
     except EndpointError as error:
@@ -95,6 +98,8 @@ def prepare(given: argparse.Namespace) -> tuple[Report, list[Target]]:
     labels = [label for label, _ in ends]
     if len(set(labels)) < len(labels):
         raise Wrong(f"two endpoints have one label ({', '.join(labels)}): name them, as in --against other=URL")
+    if len({url.rstrip("/").removesuffix("/v1") for _, url in ends}) < len(ends):
+        raise Wrong("two endpoints have one address: the second would find the first one's prompts in the cache")
     bodies = _bodies(given.body, labels)
     clients = [Client(label, url, bodies.get(label, {}), given.timeout) for label, url in ends]
     names = given.scenario or list(SCENARIOS)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from scripts.benchmark.report import Report, number, unit
+from scripts.benchmark.report import Report, number
 
-WIDTH, LEFT, RIGHT = 760, 190, 130  # the labels stand left of the bars, the figures right
+WIDTH, LEFT, RIGHT = 760, 96, 130  # the labels stand left of the bars, the figures right
 ROW, BAR, GAP = 20, 14, 10
 TITLES = {  # scenario and figure that are drawn → title
     ("distinct", "rate"): "Distinct prompts: tokens/s of all users, more is better",
@@ -79,7 +79,7 @@ def _section(parts: list[str], report: Report, title: str, names: list[str], y: 
             low, high = LEFT + min(values) * scale, LEFT + max(values) * scale
             if len(values) > 1:
                 parts.append(f'<line class="range" x1="{low:.1f}" y1="{middle}" x2="{high:.1f}" y2="{middle}"/>')
-            text = f"{number(median)} {unit(name)}" + (f" · {ratio:.2f}x" if ratio is not None and label != report.baseline else "")
+            text = number(median) + (f" · {ratio:.2f}x" if ratio is not None and label != report.baseline else "")
             parts.append(f'<text x="{max(high, LEFT + median * scale) + 8:.1f}" y="{middle + 4}">{text}</text>')
             y += ROW
         y += GAP

@@ -120,14 +120,17 @@ class Client:
         async with self._named_errors(), self._http.stream("POST", "/v1/chat/completions", json=body) as response:
             if response.status_code != 200:
                 self._check(response.status_code, await response.aread())
-            async for line in response.aiter_lines():
-                self._read(line, answer)
+            rest = b""
+            async for part in response.aiter_bytes():  # not aiter_lines, to which a U+2028 in a text ends a line as well
+                *lines, rest = (rest + part).split(b"\n")
+                for line in lines:
+                    self._read(line.rstrip(b"\r"), answer)
         self._check_whole(answer, tokens)
         return answer
 
-    def _read(self, line: str, answer: Answer) -> None:
+    def _read(self, line: bytes, answer: Answer) -> None:
         now = time.perf_counter()
-        if not line.startswith("data:") or line.endswith("[DONE]"):
+        if not line.startswith(b"data:") or line.endswith(b"[DONE]"):
             return
         event = json.loads(line[5:])
         if "error" in event:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.benchmark.client import Client
+from scripts.benchmark.client import Client, EndpointError
 from scripts.benchmark.prompts import Prompts
 from scripts.benchmark.scenarios import FEW, SCENARIOS, Figures, Sizes
 
@@ -55,8 +55,7 @@ async def measure(clients: Sequence[Client], plan: Plan, into: Measurements, say
     """Run the plan; `into` is filled while it goes on, so that what was measured before an error is not lost.
 
     Raises:
-        EndpointError: an endpoint fails or answers too little.
-        OSError: a process of the plan is gone.
+        EndpointError: an endpoint fails or answers too little, or its process is gone.
     """
     for client in clients:
         await client.find_model()
@@ -70,7 +69,11 @@ async def measure(clients: Sequence[Client], plan: Plan, into: Measurements, say
                 first = SCENARIOS[case.scenario].figures[0]
                 say(f"round {number + 1} of {plan.rounds}  {case.name:12} {client.label:16} {first} {figures[first]:.3g}")
         for label, pids in plan.processes.items():
-            for name, value in memory(pids).items():
+            try:
+                found = memory(pids)
+            except (OSError, KeyError) as error:
+                raise EndpointError(f"{label}: one of its processes {', '.join(map(str, pids))} has ended") from error
+            for name, value in found.items():
                 into.add(f"memory.{name}", label, value)
 
 
@@ -87,7 +90,7 @@ def memory(pids: Sequence[int]) -> Figures:
     """Resident memory of processes now and at its peak, in MB, added up.
 
     Raises:
-        OSError: no such process.
+        OSError, KeyError: no such process, or one that has ended.
     """
     found = {"VmRSS": 0, "VmHWM": 0}
     for pid in pids:

@@ -60,7 +60,7 @@ class StandIn:
             with self.step:
                 pass
             channel = "reasoning_content" if number < tokens // 2 else "content"
-            yield {"choices": [{"delta": {channel: f"{channel}-{number} "}}]}
+            yield {"choices": [{"delta": {channel: f"{channel}-{number}\u2028"}}]}
         yield {"choices": [{"delta": {}, "finish_reason": "length"}]}
         yield {"choices": [], "usage": {"completion_tokens": tokens, "prompt_tokens": words}}
 
@@ -82,7 +82,7 @@ def serving(*stand_ins: StandIn) -> Iterator[list[tuple[str, dict[str, Any]]]]:
                 self.reply("text/event-stream")
                 with contextlib.suppress(ConnectionError):
                     for event in this.events(body):
-                        self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+                        self.wfile.write(f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode())
                     self.wfile.write(b"data: [DONE]\n\n")
 
             def reply(self, kind: str) -> None:
@@ -160,6 +160,8 @@ def check_chart(file: Path, labels: list[str], *texts: str) -> None:
         assert any(text in one for one in written), text
     edge = float(root.attrib["width"])
     assert all(float(e.attrib.get("x", 0)) + float(e.attrib["width"]) <= edge for e in root.iter(f"{SVG}rect"))
+    texts_end = [float(e.attrib["x"]) + 7.5 * len(e.text or "") for e in root.iter(f"{SVG}text") if "text-anchor" not in e.attrib]
+    assert max(texts_end) <= edge
 
 
 def check_requests(asked: list[tuple[str, dict[str, Any]]]) -> None:
@@ -242,6 +244,7 @@ def test_an_endpoint_that_stops_early_is_an_error_and_keeps_what_was_measured(tm
     [
         (["--against", "127.0.0.1:9000"], "is no address"),
         (["--against", "http://127.0.0.1:9000", "--against", "http://127.0.0.1:9000/v1"], "two endpoints have one label"),
+        (["--against", "other=http://127.0.0.1:8000/v1"], "two endpoints have one address"),
         (["--scenario", "copy", "--target", "distinct.1.rate >= 3"], "distinct.1.rate is not measured here"),
         (["--target", "copy.decode >= 1.3x"], "needs an --against"),
         (["--target", "copy.decode above 3"], "is no target"),
