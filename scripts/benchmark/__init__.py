@@ -1,0 +1,1 @@
+"""Measures OpenAI-compatible endpoints side by side; scripts/bench is its command."""

@@ -1,0 +1,212 @@
+"""`python -m scripts.benchmark`: arguments to a plan, results to the terminal and files. Its help stands in scripts/bench.
+
+Exit codes: 0 measured, 1 a target is missed, 2 wrong arguments, or an endpoint that fails or answers too little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import re
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from scripts.benchmark import chart, run, targets
+from scripts.benchmark.client import Client, EndpointError
+from scripts.benchmark.report import Report
+from scripts.benchmark.run import Case, Measurements, Plan
+from scripts.benchmark.scenarios import SCENARIOS, Sizes
+from scripts.benchmark.targets import Target
+
+OWN = "cloister"  # the first endpoint's label where none is given
+LABELLED = re.compile(r"([\w.-]+)=(.*)", re.DOTALL)
+
+
+class Wrong(Exception):
+    """The arguments don't fit together."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments; what they mean stands in scripts/bench."""
+    found = argparse.ArgumentParser(
+        prog="scripts/bench", add_help=False, allow_abbrev=False, usage="scripts/bench [--against URL ...]; see --help"
+    )
+    found.add_argument("--url", default="http://127.0.0.1:8000")
+    found.add_argument("--against", action="append", default=[])
+    found.add_argument("--scenario", action="append", choices=SCENARIOS)
+    found.add_argument("--users", type=_counts, default=(1, 4, 8, 16))
+    found.add_argument("--rounds", type=_at_least(1), default=3)
+    found.add_argument("--tokens", type=_at_least(2), default=48)
+    found.add_argument("--words", type=_at_least(1), default=2000)
+    found.add_argument("--idle", type=float, default=10.0)
+    found.add_argument("--settle", type=float, default=15.0)
+    found.add_argument("--timeout", type=float, default=600.0)
+    found.add_argument("--seed", type=int, default=int(time.time()))
+    found.add_argument("--body", action="append", default=[])
+    found.add_argument("--pid", action="append", default=[])
+    found.add_argument("--target", action="append", default=[])
+    found.add_argument("--no-targets", action="store_true")
+    found.add_argument("--json", type=Path)
+    found.add_argument("--svg", type=Path)
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    given = parser().parse_args(arguments)
+    try:
+        report, wanted = prepare(given)
+    except Wrong as error:
+        return _fail(str(error))
+    for file in filter(None, (given.json, given.svg)):
+        if not file.parent.is_dir():
+            return _fail(f"there is no folder {file.parent} for {file.name}")
+    _say(f"seed {report.plan.seed}")
+    # a run that is ended from outside keeps what it has measured, as with Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        asyncio.run(_measure(report))
+    except EndpointError as error:
+        report.error = str(error)
+    except KeyboardInterrupt:
+        report.error = "stopped"
+    report.verdicts = targets.judge(wanted, report.medians(), report.labels[0], report.baseline)
+    if report.measurements.figures:
+        sys.stdout.write(report.table())
+    if given.json:
+        given.json.write_text(json.dumps(report.json(), indent=1) + "\n", encoding="utf-8")
+    if given.svg and report.measurements.figures:
+        given.svg.write_text(chart.svg(report), encoding="utf-8")
+    if report.error:
+        return _fail(report.error)
+    return 0 if all(verdict.met for verdict in report.verdicts) else 1
+
+
+def prepare(given: argparse.Namespace) -> tuple[Report, list[Target]]:
+    """An empty report with its plan, and the targets.
+
+    Raises:
+        Wrong: the arguments don't fit together.
+    """
+    ends = [_endpoint(given.url, OWN), *(_endpoint(text, None) for text in given.against)]
+    labels = [label for label, _ in ends]
+    if len(set(labels)) < len(labels):
+        raise Wrong(f"two endpoints have one label ({', '.join(labels)}): name them, as in --against other=URL")
+    if len({url.rstrip("/").removesuffix("/v1") for _, url in ends}) < len(ends):
+        raise Wrong("two endpoints have one address: the second would find the first one's prompts in the cache")
+    bodies = _bodies(given.body, labels)
+    clients = [Client(label, url, bodies.get(label, {}), given.timeout) for label, url in ends]
+    names = given.scenario or list(SCENARIOS)
+    cases = [Case(name, users) for name in dict.fromkeys(names) for users in (given.users if SCENARIOS[name].by_users else (0,))]
+    sizes = Sizes(given.tokens, given.words, given.idle)
+    plan = Plan(cases, sizes, given.rounds, given.seed, given.settle, _processes(given.pid, labels))
+    baseline = labels[1] if given.against else None
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    report = Report(clients, baseline, plan, started, Measurements())
+    built_in = targets.BUILT_IN if baseline and not given.no_targets else ()
+    return report, [*built_in, *(_target(text, report) for text in given.target)]
+
+
+async def _measure(report: Report) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for client in report.clients:
+            await stack.enter_async_context(client)
+        await run.measure(report.clients, report.plan, report.measurements, _say)
+
+
+def _endpoint(text: str, label: str | None) -> tuple[str, str]:
+    found = LABELLED.fullmatch(text)
+    label, url = (found[1], found[2]) if found and "://" not in found[1] else (label, text)
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        parts, host, port = urlsplit(""), None, None
+    if parts.scheme not in ("http", "https") or not host:
+        raise Wrong(f"{text!r} is no address: it needs a URL such as http://127.0.0.1:9000, or other=http://127.0.0.1:9000")
+    return label or f"{host}:{port}" if port else label or host, url
+
+
+def _labelled(text: str, labels: list[str], option: str) -> tuple[str, str]:
+    found = LABELLED.fullmatch(text)
+    if not found or found[1] not in labels:
+        raise Wrong(f"{option} {text!r} names none of the endpoints {', '.join(labels)}")
+    return found[1], found[2]
+
+
+def _bodies(texts: list[str], labels: list[str]) -> dict[str, dict[str, Any]]:
+    bodies: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        own, fields = (labels, text) if text.lstrip().startswith("{") else _one_label(text, labels)
+        try:
+            found = json.loads(fields)
+        except ValueError as error:
+            raise Wrong(f"--body {text!r} is no JSON: {error}") from error
+        for label in own:
+            bodies[label] = {**bodies.get(label, {}), **found}
+    return bodies
+
+
+def _one_label(text: str, labels: list[str]) -> tuple[list[str], str]:
+    label, rest = _labelled(text, labels, "--body")
+    return [label], rest
+
+
+def _processes(texts: list[str], labels: list[str]) -> dict[str, list[int]]:
+    processes: dict[str, list[int]] = {}
+    for text in texts:
+        label, numbers = _labelled(text, labels, "--pid")
+        try:
+            processes.setdefault(label, []).extend(int(number) for number in numbers.split(","))
+            run.memory(processes[label])
+        except (ValueError, OSError, KeyError) as error:
+            raise Wrong(f"--pid {text!r} is no running process") from error
+    return processes
+
+
+def _target(text: str, report: Report) -> Target:
+    try:
+        target = targets.parse(text)
+    except ValueError as error:
+        raise Wrong(str(error)) from error
+    if target.relative and not report.baseline:
+        raise Wrong(f"target {text!r} compares, so it needs an --against")
+    figures = [f"{case.name}.{figure}" for case in report.plan.cases for figure in SCENARIOS[case.scenario].figures]
+    needed = [report.labels[0], *([report.baseline] if target.relative and report.baseline else [])]
+    if all(label in report.plan.processes for label in needed):
+        figures += ["memory.rss", "memory.peak"]
+    if target.figure not in figures:
+        raise Wrong(f"target {text!r}: {target.figure} is not measured here, only {', '.join(figures)}")
+    return target
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(_at_least(1)(part) for part in text.split(",")))
+
+
+def _at_least(least: int) -> Any:
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        return int(text)
+
+    return number
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"bench: {text}\n")
+
+
+def _fail(sentence: str) -> int:
+    _say(sentence)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
