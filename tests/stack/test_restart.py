@@ -21,8 +21,9 @@ PIDFILE = HOME / "dockerd.pid"
 
 @pytest.fixture
 def unfinished(engine: str, outside: World, token: Path, stack: Stack) -> Iterator[Stack]:
-    """A second stack of the same images, started a moment ago; its hub is slow."""
+    """A second stack of the same images, started a moment ago; its hub is slow, and known by a certificate of its own."""
     second = project("cloister-restart", engine, token, outside.slow_endpoint)
+    second.env["SSL_CERT_FILE"] = str(outside.authority)
     second.compose("down", "--volumes", "--timeout", "5")
     second.compose("up", "--detach", "--no-build")
     try:
