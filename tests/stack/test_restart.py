@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -14,13 +15,15 @@ import pytest
 from tests.stack.conftest import HERE, Stack, ask, get, project, succeeds, wait
 from tests.stack.world import World
 
-PIDFILE = Path(os.environ.get("ENGINE_HOME", "/var/tmp/engine")) / "dockerd.pid"  # as tests/stack/engine has it
+HOME = Path(os.environ.get("ENGINE_HOME", "/var/tmp/engine"))  # as tests/stack/engine has it
+PIDFILE = HOME / "dockerd.pid"
 
 
 @pytest.fixture
 def unfinished(engine: str, outside: World, token: Path, stack: Stack) -> Iterator[Stack]:
-    """A second stack of the same images, started a moment ago; its hub is slow."""
+    """A second stack of the same images, started a moment ago; its hub is slow, and known by a certificate of its own."""
     second = project("cloister-restart", engine, token, outside.slow_endpoint)
+    second.env["SSL_CERT_FILE"] = str(outside.authority)
     second.compose("down", "--volumes", "--timeout", "5")
     second.compose("up", "--detach", "--no-build")
     try:
@@ -30,7 +33,7 @@ def unfinished(engine: str, outside: World, token: Path, stack: Stack) -> Iterat
 
 
 def power_off() -> None:
-    """Kill the engine and everything it runs, at once and without a word."""
+    """Kill the engine and everything it runs, at once and without a word; then take away what no machine has after it starts."""
     containers = subprocess.run(["docker", "ps", "--quiet"], capture_output=True, text=True, check=True).stdout.split()
     states = subprocess.run(["docker", "inspect", "--format", "{{.State.Pid}}", *containers], capture_output=True, text=True, check=True)
     shims = subprocess.run(["pgrep", "--full", "containerd-shim"], capture_output=True, text=True, check=False)
@@ -40,7 +43,11 @@ def power_off() -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     wait(lambda: not succeeds("docker", "info"), 30)
-    PIDFILE.unlink()  # it lies where a start of the machine would find nothing
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        if (place := line.split()[1]).startswith(f"{HOME}/"):
+            subprocess.run(["umount", "--lazy", place], capture_output=True, check=False)
+    PIDFILE.unlink()
+    shutil.rmtree(HOME / "exec")
 
 
 def test_a_power_cut_in_the_middle_of_init(stack: Stack, unfinished: Stack) -> None:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE, NEAR, FAR = "cloister-world", "clworld0", "clworld1"
 NEAR4, FAR4, CDN4, NEAR6, FAR6 = "10.203.0.1", "10.203.0.2", "10.203.0.3", "fd03:c10c::1", "fd03:c10c::2"
 HUB_PORT = 8100
-SLOW_PORT, SLOW = 8101, 10_000_000  # the same hub over a thin line, in bytes a second
+SLOW_PORT, SLOW = 8101, 10_000_000  # the same hub over a thin line, in bytes a second, and with TLS by an authority of its own
 ETH_P_ALL = 0x0003
 TOKEN = "hf_onlyforthehub"  # without it the repositories are not there
 HOUSEKEEPING = range(130, 144)  # ICMPv6 by which a kernel keeps house on its own link: multicast listeners, neighbours, routers
@@ -43,11 +43,12 @@ class Packet:
 
 
 class World:
-    """The running world; `packets()` tells what has arrived so far."""
+    """The running world; `packets()` tells what has arrived so far. `authority` is the certificate that the slow hub is known by."""
 
-    def __init__(self, log: Path) -> None:
-        self._log = log
-        self.endpoint, self.slow_endpoint = f"http://{FAR4}:{HUB_PORT}", f"http://{FAR4}:{SLOW_PORT}"
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "packets"
+        self.authority = folder / "authority.pem"
+        self.endpoint, self.slow_endpoint = f"http://{FAR4}:{HUB_PORT}", f"https://{FAR4}:{SLOW_PORT}"
         self.addresses = (FAR4, FAR6)
 
     def packets(self, since: float = 0.0) -> list[Packet]:
@@ -75,15 +76,18 @@ def world(folder: Path, repositories: dict[str, Path]) -> Iterator[World]:
     run("ip", "-n", NAMESPACE, "address", "add", f"{CDN4}/29", "dev", FAR)
     # Whoever gets as far as this machine's link is answered, whatever its address is.
     run("ip", "-n", NAMESPACE, "route", "add", "default", "via", NEAR4)
-    log = folder / "packets"
-    log.touch()
-    command = ["ip", "netns", "exec", NAMESPACE, sys.executable, "-m", "tests.stack.world", str(log)]
+    (folder / "packets").touch()
+    key, certificate = folder / "hub.pem", folder / "authority.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
+    run(*made, "-subj", "/CN=hub", "-addext", f"subjectAltName=IP:{FAR4},IP:{CDN4}")
+    key.write_bytes(key.read_bytes() + certificate.read_bytes())
+    command = ["ip", "netns", "exec", NAMESPACE, sys.executable, "-m", "tests.stack.world", str(folder)]
     command += [f"{name}={path}" for name, path in repositories.items()]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "ready"
-        yield World(log)
+        yield World(folder)
     finally:
         process.terminate()
         process.wait(10)
@@ -134,17 +138,18 @@ def describe(kind: int, data: bytes) -> tuple[str, str, str] | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("log", type=Path)
+    parser.add_argument("folder", type=Path)
     parser.add_argument("repository", nargs="*", help="OWNER/NAME=FOLDER")
     given = parser.parse_args()
-    threading.Thread(target=listen, args=(given.log,), daemon=True).start()
-    hubs = [Hub("", HUB_PORT, token=TOKEN, cdn=CDN4), Hub("", SLOW_PORT, token=TOKEN, cdn=CDN4, rate=SLOW)]
+    threading.Thread(target=listen, args=(given.folder / "packets",), daemon=True).start()
+    slow = Hub("", SLOW_PORT, token=TOKEN, cdn=CDN4, rate=SLOW, tls=given.folder / "hub.pem")
+    hubs = [Hub("", HUB_PORT, token=TOKEN, cdn=CDN4), slow]
     for item in given.repository:
         name, _, folder = item.partition("=")
         for hub in hubs:
             hub.add(name, Path(folder))
             hub.repositories[name].private = True
-    with hubs[1]:
+    with slow:
         print("ready", flush=True)
         hubs[0].serve()
 
