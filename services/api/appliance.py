@@ -184,6 +184,10 @@ class Appliance:
             "cells": hello.cells,
             "tokens_per_second": seen.tokens_per_second,
             "memory": seen.memory,
+            "stored": seen.stored,
+            "preempted": seen.preempted,
+            "step_seconds": round(seen.step_seconds, 3),
+            "decode_seconds": round(seen.decode_seconds, 3),
         }
 
 

@@ -110,6 +110,10 @@ async def run(config: Settings, directory: Path) -> int:
             memory=memory(),
             prompt_tokens=engine.prompt_tokens,
             generated_tokens=engine.generated_tokens,
+            step_seconds=engine.step_seconds,
+            decode_seconds=engine.decode_seconds,
+            preempted=engine.scheduler.preempted,
+            stored=engine.kv.store.used,
         )
 
     server = Server(config.paths.socket, hello, observe)

@@ -7,17 +7,17 @@ of sockets: what happens is given to `emit` as messages of services.shared.wire.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import deque
-from collections.abc import Collection, Hashable
+from collections.abc import Hashable
 from typing import Protocol
 
+from services.engine.admission import Admission, Answerer
 from services.engine.delivery import THINK_END, Delivery, Emit, Speech, request_id
 from services.engine.kv import KVCache, Memory
 from services.engine.loop import EVERY
 from services.engine.scheduler import Chunk, Scheduler
-from services.engine.sequence import Sampler, Sequence
+from services.engine.sequence import NoSampler, Sequence
 from services.engine.speculation import Speculation
 from services.engine.store import Store
 from services.engine.text import TextStream
@@ -33,16 +33,11 @@ class Aborted(Exception):
     """A decode was cancelled from outside; the state of the model is as before it."""
 
 
-class Model(Memory, Speech, Protocol):
+class Model(Memory, Speech, Answerer, Protocol):
     """What the loop needs of a model."""
 
     @property
     def vocabulary(self) -> Vocabulary: ...
-
-    @property
-    def adapters(self) -> Collection[str]:
-        """Names that a request may choose besides "", the model as it is."""
-        ...
 
     def decode(self, chunks: list[Chunk]) -> list[list[int]]:
         """Compute the chunks, all of one adapter, in one batch; for each the logits rows of its last token and its guesses,
@@ -52,8 +47,6 @@ class Model(Memory, Speech, Protocol):
             Aborted: nothing was computed.
         """
         ...
-
-    def sampler(self, sampling: wire.Sampling) -> Sampler: ...
 
 
 class Engine:
@@ -78,16 +71,17 @@ class Engine:
         self.scheduler = Scheduler(self.kv, step=step, queue=queue, draft=self._draft)
         self.speculation = Speculation() if speculate else None
         self.prompt_tokens = self.generated_tokens = 0
+        self.step_seconds = self.decode_seconds = 0.0  # in all steps, and in the model alone
         self.yielding = False  # the step under way is for no request: whoever comes may cut it short
         self._model = model
         self._tokenizer = Tokenizer(model.vocabulary)
         closing = [model.think_end] if model.think_end is not None else self._tokenizer.encode([(False, THINK_END)])
         self._delivery = Delivery(model, closing, emit)
+        self._admission = Admission(model, self.scheduler, context)
         self._context = context
         self._emit = emit
         self._sequences: dict[Hashable, Sequence] = {}
         self._made: deque[float] = deque(maxlen=4096)  # when the latest tokens were made
-        self._ended: deque[float] = deque([time.monotonic()], maxlen=16)  # when the latest requests ended
         self._positions: dict[Hashable, int] = {}
         self._aborted = 0  # steps in a row
 
@@ -97,24 +91,10 @@ class Engine:
 
     def submit(self, key: Hashable, request: wire.Generate, tokens: list[int]) -> None:
         """Accept a request, whose prompt has these tokens, or answer it with Failed at once. `key` must be new."""
-        failure = self._refusal(request, tokens)
-        if failure:
+        if failure := self._admission.refusal(request, tokens):
             self._emit(key, failure)
             return
-        by_text = request.in_thought and self._model.think_end is None
-        sequence = Sequence(
-            key,
-            tokens,
-            min(self._context, len(tokens) + request.max_tokens if request.max_tokens else self._context),
-            self._model.sampler(request.sampling),
-            TextStream(request.stop, after=THINK_END if by_text else None),
-            user=request.user,
-            adapter=request.adapter,
-            ignore_eos=request.ignore_eos,
-            in_thought=request.in_thought,
-            thought_limit=request.thought_limit,
-            expires=time.monotonic() + request.seconds if request.seconds else math.inf,
-        )
+        sequence = self._admission.sequence(key, request, tokens)
         if request.in_thought and request.thought_limit == 0:
             self._delivery.bound_thought(sequence, "budget")
         self._sequences[key] = sequence
@@ -145,6 +125,13 @@ class Engine:
 
     def step(self) -> bool:
         """Compute one batch; False when there is nothing to do."""
+        began, before = time.monotonic(), self.decode_seconds
+        busy = self._step()
+        if self.decode_seconds > before:
+            self.step_seconds += time.monotonic() - began
+        return busy
+
+    def _step(self) -> bool:
         self._expire()
         self.scheduler.admit()
         self._tell_positions()
@@ -163,7 +150,9 @@ class Engine:
         finally:
             self.yielding = False
         self._aborted = 0
-        self._learn(chunks, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self.decode_seconds += seconds
+        self._learn(chunks, seconds)
         for chunk, outputs in zip(chunks, rows, strict=True):
             if chunk.last:
                 self._write(chunk, outputs)
@@ -181,26 +170,6 @@ class Engine:
         """Tokens a second generated for all, averaged over the last few seconds."""
         since = time.monotonic() - RATE_WINDOW
         return sum(at > since for at in tuple(self._made)) / RATE_WINDOW
-
-    def _refusal(self, request: wire.Generate, tokens: list[int]) -> wire.Failed | None:
-        rid = request.id
-        if not tokens:
-            return wire.Failed(rid, "invalid", "the prompt is empty: there is nothing to answer")
-        if request.adapter and request.adapter not in self._model.adapters:
-            return wire.Failed(rid, "invalid", f"there is no adapter {request.adapter!r}; loaded are: {', '.join(self._model.adapters)}")
-        if len(tokens) >= self._context:
-            text = f"the prompt has {len(tokens)} tokens, but the context holds {self._context}, the answer included: shorten it"
-            return wire.Failed(rid, "context_length_exceeded", text, len(tokens), self._context)
-        if self.scheduler.full:
-            waiting, seconds = len(self.scheduler.waiting), self._until_next()
-            text = f"{waiting} requests are waiting already: try again in about {seconds} s"
-            return wire.Failed(rid, "overloaded", text, retry_after=seconds)
-        return None
-
-    def _until_next(self) -> int:
-        """Seconds until a place in the line becomes free, by the pace of the latest requests."""
-        pace = (time.monotonic() - self._ended[0]) / len(self._ended)
-        return max(1, min(600, math.ceil(pace)))
 
     def _draft(self, sequence: Sequence, writers: int) -> tuple[int, ...]:
         """Guesses of what a sequence says next; none that could cross a border at which something other than sampling decides."""
@@ -288,7 +257,7 @@ class Engine:
         sequence.sampler.close()
         del self._sequences[sequence.key]
         self._positions.pop(sequence.key, None)
-        self._ended.append(time.monotonic())
+        self._admission.ended()
         if self.speculation:
             self.speculation.forget(sequence)
 
@@ -299,16 +268,3 @@ class Engine:
             if self._positions.get(key) != at:
                 self._emit(key, wire.Queued(request_id(key), at))
         self._positions = positions
-
-
-class NoSampler:
-    """Of a sequence that is only read."""
-
-    def sample(self, row: int) -> int:
-        raise AssertionError("a background sequence has no logits")
-
-    def accept(self, token: int) -> None:
-        """Nothing depends on it."""
-
-    def close(self) -> None:
-        """Nothing is held."""

@@ -25,6 +25,19 @@ class Sampler(Protocol):
     def close(self) -> None: ...
 
 
+class NoSampler:
+    """Of a sequence that is only read."""
+
+    def sample(self, row: int) -> int:
+        raise AssertionError("a background sequence has no logits")
+
+    def accept(self, token: int) -> None:
+        """Nothing depends on it."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 @dataclass(eq=False)
 class Sequence:
     """A request on its way, or a background sequence: tokens that are only read, for the next turn of a conversation.

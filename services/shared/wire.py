@@ -135,7 +135,8 @@ class Counted:
 @_message
 @dataclass(frozen=True)
 class Observed:
-    """Load now: requests running and waiting, KV cells in use, tokens made a second over the last few seconds, RSS in bytes."""
+    """Load now: requests running and waiting, KV cells in use, tokens made a second over the last few seconds, RSS in bytes. Since
+    the start: tokens, seconds in steps and in the model alone, times that a request had to give way. `stored`: bytes in the store."""
 
     id: str
     running: int
@@ -145,6 +146,10 @@ class Observed:
     memory: int
     prompt_tokens: int
     generated_tokens: int
+    step_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    preempted: int = 0
+    stored: int = 0
 
 
 @_message

@@ -108,6 +108,10 @@ def test_ready(api: Stand) -> None:
         "cells": 16384,
         "tokens_per_second": 12.5,
         "memory": 99_000_000,
+        "stored": 0,
+        "preempted": 0,
+        "step_seconds": 0.0,
+        "decode_seconds": 0.0,
     }
     assert httpx.get(f"{api.url}/readyz").json() == {"status": "ready"}
     assert httpx.get(f"{api.url}/livez").json() == {"status": "alive"}

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer as ReferenceTokenizer
 
-from services.engine.engine import Engine, NoSampler
+from services.engine.engine import Engine
 from services.engine.native import ModelError, NativeModel
 from services.engine.request import problem
 from services.engine.scheduler import Chunk
-from services.engine.sequence import Sequence
+from services.engine.sequence import NoSampler, Sequence
 from services.engine.text import TextStream
 from services.engine.tokens import Tokenizer
 from services.shared import wire

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.engine.engine import NoSampler
 from services.engine.kv import KVCache
 from services.engine.scheduler import Chunk, Scheduler
-from services.engine.sequence import Sequence
+from services.engine.sequence import NoSampler, Sequence
 from services.engine.text import TextStream
 
 
