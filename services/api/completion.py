@@ -51,15 +51,16 @@ class Completion:
             match await self._answer.event(silence):
                 case None:
                     yield Alive()
-                case wire.Delta(text=text, special=special):
-                    for piece in self._splitter.push(text, special=special):
+                case wire.Delta(text=new, special=special):
+                    for piece in self._splitter.push(new, special=special):
                         said.append(piece.text if piece.channel == "answer" else "")
                         yield piece
                 case wire.Finished() as finished:
                     for piece in self._splitter.flush():
                         said.append(piece.text if piece.channel == "answer" else "")
                         yield piece
-                    self._answered("".join(said))
+                    if text := "".join(said):
+                        self._answered(text)
                     yield closing(finished)
                     return
                 case (wire.Queued() | wire.Prefill()) as progress:

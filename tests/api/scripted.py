@@ -59,8 +59,8 @@ def finished(reason: str = "stop", **fields: Any) -> Step:
     return lambda name: wire.Finished(name, reason, **{**figures, **seconds, **fields})
 
 
-def failed(code: str, message: str = "a reason", tokens: int = 0, limit: int = 0) -> Step:
-    return lambda name: wire.Failed(name, code, message, tokens, limit)
+def failed(code: str, message: str = "a reason", tokens: int = 0, limit: int = 0, retry_after: int = 0) -> Step:
+    return lambda name: wire.Failed(name, code, message, tokens, limit, retry_after)
 
 
 def hold(name: str) -> wire.Message:
@@ -77,9 +77,10 @@ class ScriptedEngine:
     """Plays `script` for each request. Times are time.monotonic()."""
 
     def __init__(self, path: Path, model: Path) -> None:
-        self.hello = wire.Hello(str(model), 4096, 16384, 4, 2, "limited by a test", "<think>", "</think>", "0")
+        self.hello = wire.Hello(str(model), 4096, 16384, 4, 2, "limited by a test", "<think>", "</think>", "0", ("poet",))
         self.script: list[Step] = []
         self.requests: list[wire.Generate] = []
+        self.prepared: list[wire.Prepare] = []
         self.cancelled: dict[str, float] = {}
         self.observes = True  # answers how it is
         self.greeting: bytes | None = None  # instead of `hello`
@@ -136,6 +137,8 @@ class ScriptedEngine:
                 self.open += 1
                 self._tasks[name] = asyncio.create_task(self._play(name, self.script, writer))
                 self._tasks[name].add_done_callback(lambda _: self._done(name))
+            case wire.Prepare():
+                self.prepared.append(message)
             case wire.Cancel(id=name):
                 self.cancelled[name] = time.monotonic()
                 if name in self._tasks:

@@ -94,6 +94,80 @@ def test_an_answer_of_one_token_has_a_rate(api: Stand) -> None:
     assert ask(api).timings["tokens_per_second"] == 0
 
 
+def test_the_engine_is_told_what_the_next_prompt_will_begin_with(api: Stand) -> None:
+    """Without the thought, which the template drops, and up to where the next question begins."""
+    before = len(api.engine.prepared)
+    api.engine.play(*THOUGHT)
+    ask(api)
+    until(lambda: len(api.engine.prepared) > before)
+    parts = api.engine.prepared[before].prompt
+    assert "".join(text for _, text in parts).endswith("<｜User｜>Why?<｜Assistant｜>Because.<｜end▁of▁sentence｜><｜User｜>")
+    assert [text for own, text in parts if not own] == ["Why?", "Because."]
+    next_turn = [*QUESTION, {"role": "assistant", "content": "Because."}, {"role": "user", "content": "Really?"}]
+    ask(api, messages=next_turn)
+    assert "".join(text for _, text in api.engine.requests[-1].prompt).startswith("".join(text for _, text in parts))
+
+
+def test_what_has_no_answer_prepares_nothing(api: Stand) -> None:
+    before = len(api.engine.prepared)
+    unique: list[Any] = [{"role": "user", "content": "Nothing?"}]
+    api.engine.play(accepted(), text("endless"), finished("length"))
+    ask(api, messages=unique)
+    api.engine.play(accepted(), text("hm"), failed("internal"))
+    assert post(api, {"messages": unique}).status_code == 500
+    api.engine.play(*THOUGHT)
+    ask(api)
+    until(lambda: len(api.engine.prepared) > before)
+    assert not [message for message in api.engine.prepared if (False, "Nothing?") in message.prompt]
+
+
+def test_budgets_users_and_deadlines_reach_the_engine(api: Stand) -> None:
+    ask(api, extra_body={"thinking_budget": 0, "timeout": 2.5}, user="me")
+    ask(api, safety_identifier="you")
+    ask(api)
+    first, second, third = api.engine.requests
+    assert (first.thought_limit, first.seconds) == (0, 2.5) and (third.thought_limit, third.seconds, third.user) == (None, 0.0, "")
+    assert len({first.user, second.user, third.user}) == 3 and "me" not in first.user
+    for fields in ({"thinking_budget": -1}, {"timeout": 0}, {"thinking_budget": 1.5}):
+        assert post(api, {"messages": QUESTION, **fields}).status_code == 400
+
+
+def test_an_answer_says_what_ended_it_and_its_thought(api: Stand) -> None:
+    for reason, ended, details in (
+        ("stop", "budget", {"thought_ended": "budget"}),
+        ("loop", "", {"reason": "loop"}),
+        ("deadline", "loop", {"reason": "deadline", "thought_ended": "loop"}),
+    ):
+        api.engine.play(accepted(), text("hm"), tag("</think>"), text("So."), finished(reason, thought_ended=ended))
+        choice = post(api, {"messages": QUESTION}).json()["choices"][0]
+        assert choice["finish_reason"] == ("stop" if reason == "stop" else "length") and choice["finish_details"] == details
+        last = json.loads(events(api)[-2].removeprefix("data: "))["choices"][0]
+        assert last["finish_details"] == details
+    api.engine.play(*THOUGHT)
+    assert "finish_details" not in post(api, {"messages": QUESTION}).json()["choices"][0]
+
+
+def test_a_full_line_says_when_to_come_again(api: Stand) -> None:
+    api.engine.play(failed("overloaded", retry_after=42))
+    response = post(api, {"messages": QUESTION})
+    assert response.status_code == 429 and response.headers["Retry-After"] == "42"
+
+
+def test_a_deadline_without_an_answer_is_a_timeout(api: Stand) -> None:
+    api.engine.play(accepted(), failed("deadline", "no answer within the 2 s that the request allowed"))
+    response = post(api, {"messages": QUESTION})
+    assert response.status_code == 504 and response.json()["error"]["code"] == "timeout"
+
+
+def test_an_adapter_is_a_model_by_its_name(api: Stand) -> None:
+    assert [model.id for model in client(api).models.list()] == ["scripted", "poet"]
+    assert client(api).models.retrieve("poet").id == "poet"
+    assert ask(api, model="poet").model == "poet" and ask(api).model == "scripted"
+    assert [request.adapter for request in api.engine.requests] == ["poet", ""]
+    refused = post(api, {"messages": QUESTION, "model": "painter"})
+    assert refused.status_code == 404 and "'scripted', 'poet'" in refused.json()["error"]["message"]
+
+
 def test_a_streamed_answer(api: Stand) -> None:
     api.engine.play(*THOUGHT)
     chunks = list(ask(api, stream=True))
@@ -234,7 +308,7 @@ def test_an_earlier_thought_is_not_repeated(api: Stand) -> None:
 
 def test_models(api: Stand) -> None:
     speaker = client(api)
-    (model,) = speaker.models.list().data
+    model, _ = speaker.models.list().data
     assert (model.id, model.object, model.owned_by, model.created) == ("scripted", "model", "cloister", 1795503600)
     assert model.context_length == 4096
     assert speaker.models.retrieve("scripted").id == "scripted" == speaker.models.retrieve("some/scripted").id
