@@ -65,6 +65,32 @@ def test_a_follow_up_finds_the_conversation_in_the_cache(cloister: Cloister) -> 
     assert done.usage and done.usage.prompt_tokens_details and (done.usage.prompt_tokens_details.cached_tokens or 0) >= 20
 
 
+def test_the_next_turn_is_read_ahead_while_nobody_asks(cloister: Cloister) -> None:
+    """R1's template drops the thought, so what was computed after it is of no use; the answer is read again, in time."""
+
+    def cells() -> int:
+        return int(httpx.get(f"{cloister.api_url}/v1/status").json()["engine"]["cells_used"])
+
+    question = {"role": "user", "content": CAGE["zh"].replace("35", "20").replace("94", "56")}
+    held, before = cells(), -1
+    while held != before:  # what an earlier conversation left to read is read
+        time.sleep(1)
+        held, before = cells(), held
+    first = client(cloister).chat.completions.create(model="demo", messages=[question], temperature=0)  # type: ignore[list-item]
+    assert first.usage and first.usage.completion_tokens_details
+    thought = first.usage.completion_tokens_details.reasoning_tokens or 0
+    answered = first.usage.completion_tokens - thought
+    deadline = time.monotonic() + 60
+    while cells() < held + first.usage.total_tokens - 20 + answered - 5:  # 20: a beginning that others have as well
+        assert time.monotonic() < deadline, "the answer was not read again"
+        time.sleep(0.2)
+    turns = [question, {"role": "assistant", "content": str(first.choices[0].message.content)}, {"role": "user", "content": "17 × 6 = ?"}]
+    second = client(cloister).chat.completions.create(model="demo", messages=turns, temperature=0)  # type: ignore[arg-type]
+    assert "**102**" in str(second.choices[0].message.content)
+    assert second.usage and second.usage.prompt_tokens_details
+    assert (second.usage.prompt_tokens_details.cached_tokens or 0) >= second.usage.prompt_tokens - 20
+
+
 def test_the_graded_world_is_answered_right(cloister: Cloister) -> None:
     command = [sys.executable, "grade.py", cloister.api_url, "-n", "60", "--seed", "77", "--users", "8", "--model", "demo"]
     done = subprocess.run(command, cwd=ROOT / "tests/demo", capture_output=True, text=True, check=True, timeout=200)
