@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from services.engine.admission import Admission, Answerer
@@ -73,6 +73,7 @@ class Engine:
         self.prompt_tokens = self.generated_tokens = 0
         self.step_seconds = self.decode_seconds = 0.0  # in all steps, and in the model alone
         self.yielding = False  # the step under way is for no request: whoever comes may cut it short
+        self.called: Callable[[], bool] = lambda: False  # does somebody wait for the step to end?
         self._model = model
         self._tokenizer = Tokenizer(model.vocabulary)
         closing = [model.think_end] if model.think_end is not None else self._tokenizer.encode([(False, THINK_END)])
@@ -139,6 +140,9 @@ class Engine:
         if not chunks:
             chunks = self.scheduler.quiet()
             self.yielding = bool(chunks)
+            if chunks and self.called():  # after `yielding` is set: whoever comes later sees it and cuts the step short
+                self.yielding = False
+                return True
         if not chunks:
             return False
         began = time.monotonic()

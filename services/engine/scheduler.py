@@ -18,6 +18,7 @@ WORTH_WAITING = 32  # tokens that another one is about to compute, from which it
 AGEING = 50.0  # a second of waiting counts as so many tokens fewer to read
 BESIDE = 8  # while others write, prompts get a step's tokens divided by this, so that nobody's text stalls
 USERS = 1000  # users whose turns are remembered
+QUIET = 64  # tokens of a step for no request: whoever comes cuts it short, and then they are lost
 KEPT = 8  # background sequences that may wait for a quiet moment
 
 
@@ -118,7 +119,7 @@ class Scheduler:
                     self._background.pop()
                     continue
                 self._start(sequence)
-            count = min(self._step, sequence.pending)
+            count = min(self._step, QUIET, sequence.pending)
             # its last token gets no logits, so all of it may come from elsewhere
             if sequence.pending > 1 and self._kv.reserve(count):
                 return [Chunk(sequence, count)]

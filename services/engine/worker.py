@@ -37,6 +37,7 @@ class Worker(threading.Thread):
         self._model = model
         self._failed = failed
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        engine.called = lambda: not self._inbox.empty()
 
     def call(self, command: Callable[[], None]) -> None:
         """Run a command between two steps."""

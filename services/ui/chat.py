@@ -77,7 +77,7 @@ class Chat:
         self._running[session] = running
         began, outcome = time.monotonic(), "gone"
         try:
-            async with contextlib.aclosing(_paced(self._tell(conversation, teller), running)) as moments:
+            async with contextlib.aclosing(_paced(self._tell(session, conversation, teller), running)) as moments:
                 async for _ in moments:
                     if not running.stopped:
                         teller.tick()
@@ -98,11 +98,11 @@ class Chat:
             seconds = round(time.monotonic() - began, 1)
             log.info("answer %s", logs.facts(outcome=outcome, turns=len(conversation.turns), seconds=seconds))
 
-    async def _tell(self, conversation: Conversation, teller: _Teller) -> AsyncGenerator[None, None]:
+    async def _tell(self, session: str, conversation: Conversation, teller: _Teller) -> AsyncGenerator[None, None]:
         """Let the events tell the last turn; yields after each of them."""
         while True:
             try:
-                async with contextlib.aclosing(self._client.stream(conversation.messages())) as events:
+                async with contextlib.aclosing(self._client.stream(conversation.messages(), visitor=session)) as events:
                     async for event in events:
                         teller.tell(event)
                         yield

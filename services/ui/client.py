@@ -129,8 +129,9 @@ class Client:
         except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError):
             return Status("starting")
 
-    async def stream(self, messages: Sequence[dict[str, str]]) -> AsyncGenerator[Event, None]:
-        """Ask for an answer. `messages` are OpenAI's, oldest first. Closing the generator cancels the answer.
+    async def stream(self, messages: Sequence[dict[str, str]], *, visitor: str = "") -> AsyncGenerator[Event, None]:
+        """Ask for an answer. `messages` are OpenAI's, oldest first; `visitor` tells those who share this page apart, so that the waiting
+        line is fair between them. Closing the generator cancels the answer.
 
         Raises:
             ApiError: before or in the midst of the answer.
@@ -139,6 +140,7 @@ class Client:
             "messages": list(messages),
             "stream": True,
             "stream_options": {"include_usage": True, "include_progress": True},
+            "user": visitor,
         }
         reason: Literal["stop", "length"] | None = None
         finished = False

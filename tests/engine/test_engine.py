@@ -338,6 +338,13 @@ def test_a_step_for_no_request_can_be_cut_short_again_and_again() -> None:
     assert bench.model.computed == 150
 
 
+def test_who_comes_just_before_a_step_for_no_request_does_not_wait_for_it() -> None:
+    bench = Bench(script("ok"), context=200, cells=400)
+    bench.engine.prepare([ord("p")] * 150)
+    bench.engine.called = lambda: True
+    assert bench.step() and bench.model.computed == 0 and not bench.engine.yielding
+
+
 def test_nothing_is_prepared_that_could_never_be_asked() -> None:
     bench = Bench(script("ok"), context=50)
     bench.engine.prepare([1] * 51)
