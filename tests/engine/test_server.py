@@ -239,6 +239,32 @@ def test_an_id_in_use_closes_the_connection_and_frees_its_requests(path: Path) -
     scene(play)
 
 
+def test_a_request_cuts_short_what_is_read_for_nobody(path: Path) -> None:
+    async def play() -> None:
+        async with serving(path, script("ok"), 3.0) as running:
+            client = await running.connect()
+            client.send(wire.Prepare("p", ((False, "p" * 900),)))
+            await until(lambda: running.engine.yielding)
+            began = time.monotonic()
+            client.ask("a")
+            await until(lambda: running.model.aborts == 1)
+            assert time.monotonic() - began < 2
+            await client.until(wire.Delta)
+            assert running.model.steps == 2  # the one that was cut short, and the request's first
+
+    scene(play)
+
+
+def test_what_shall_be_prepared_must_be_a_prompt(path: Path) -> None:
+    async def play() -> None:
+        async with serving(path, script("ok")) as running:
+            client = await running.connect()
+            client.send(wire.Prepare("p", ("no", "prompt")))  # type: ignore[arg-type]
+            assert await client.closed()
+
+    scene(play)
+
+
 def test_a_hang_up_frees_everything(path: Path) -> None:
     async def play() -> None:
         async with serving(path, ENDLESS, 0.005) as running:
