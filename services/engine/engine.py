@@ -14,7 +14,7 @@ from typing import Protocol
 
 from services.engine.kv import KVCache, Memory
 from services.engine.scheduler import Chunk, Scheduler
-from services.engine.sequence import Sampler, Sequence
+from services.engine.sequence import Sampler, SamplingError, Sequence
 from services.engine.text import TextStream
 from services.engine.tokens import Tokenizer, Vocabulary
 from services.shared import logs, wire
@@ -54,6 +54,10 @@ class Model(Memory, Protocol):
         """
         ...
 
+    def refusal(self, sampling: wire.Sampling) -> str | None:
+        """Why it can't sample so, or None. From any thread."""
+        ...
+
     def sampler(self, sampling: wire.Sampling) -> Sampler: ...
 
     def piece(self, token: int) -> bytes:
@@ -88,6 +92,10 @@ class Engine:
         """Tokens of a prompt. From any thread: a megabyte can take seconds, in which the others go on."""
         return self._tokenizer.encode(prompt)
 
+    def refusal(self, sampling: wire.Sampling) -> str | None:
+        """Why nothing can be sampled so, or None. From any thread: a grammar can take a while, but only the first time."""
+        return self._model.refusal(sampling)
+
     def submit(self, key: Hashable, request: wire.Generate, tokens: list[int]) -> None:
         """Accept a request, whose prompt has these tokens, or answer it with Failed at once. `key` must be new."""
         failure = self._refusal(request, tokens)
@@ -106,6 +114,7 @@ class Engine:
             ignore_eos=request.ignore_eos,
             in_thought=request.in_thought,
         )
+        sequence.sampler.constrained = not request.in_thought
         self._sequences[key] = sequence
         self._emit(key, wire.Accepted(request.id, len(tokens)))
         self.prompt_tokens += len(tokens)
@@ -144,7 +153,7 @@ class Engine:
             last = chunk.last
             self.scheduler.computed(chunk)
             if last:
-                self._advance(chunk.sequence, chunk.sequence.sampler.sample(row))
+                self._sample(chunk.sequence, row)
             else:
                 s = chunk.sequence
                 done = min(s.computed, s.prompt_length)
@@ -169,10 +178,24 @@ class Engine:
         if len(tokens) >= self._context:
             text = f"the prompt has {len(tokens)} tokens, but the context holds {self._context}, the answer included: shorten it"
             return wire.Failed(rid, "context_length_exceeded", text, len(tokens), self._context)
+        if reason := self._model.refusal(request.sampling):
+            return wire.Failed(rid, "invalid", reason)
         if self.scheduler.full:
             text = f"{len(self.scheduler.waiting)} requests are waiting already: try again later"
             return wire.Failed(rid, "overloaded", text)
         return None
+
+    def _sample(self, sequence: Sequence, row: int) -> None:
+        try:
+            token = sequence.sampler.sample(row)
+        except SamplingError as error:
+            self._end(sequence)
+            self._emit(sequence.key, wire.Failed(request_id(sequence.key), "invalid", str(error)))
+            return
+        if scores := sequence.sampler.logprobs:
+            top = tuple((self._model.piece(best), logprob) for best, logprob in scores.top)
+            sequence.scored.append((self._model.piece(token), scores.chosen, top))
+        self._advance(sequence, token)
 
     def _advance(self, sequence: Sequence, token: int) -> None:
         """Take a sampled token: end the answer or deliver its text."""
@@ -181,14 +204,13 @@ class Engine:
         self._made.append(time.monotonic())
         sequence.tokens.append(token)
         sequence.thought += sequence.in_thought
-        rid = request_id(sequence.key)
         if token in self._model.ends and not sequence.ignore_eos:
             self._finish(sequence, "stop")
             return
         if self._model.special(token):
             self._say(sequence, sequence.text.flush())
             text = self._model.piece(token).decode("utf-8", "replace")
-            self._emit(sequence.key, wire.Delta(rid, text, True, sequence.generated))
+            self._deliver(sequence, text, special=True)
             if token == self._model.think_start:
                 sequence.in_thought = True
             elif token == self._model.think_end:
@@ -197,6 +219,7 @@ class Engine:
             self._say(sequence, sequence.text.push(self._model.piece(token), watch=not sequence.in_thought))
             if self._model.think_end is None:
                 sequence.in_thought = sequence.text.waiting
+        sequence.sampler.constrained = not sequence.in_thought
         if sequence.text.stopped:
             self._finish(sequence, "stop")
         elif len(sequence.tokens) >= sequence.limit:
@@ -204,7 +227,11 @@ class Engine:
 
     def _say(self, sequence: Sequence, text: str) -> None:
         if text:
-            self._emit(sequence.key, wire.Delta(request_id(sequence.key), text, False, sequence.generated))
+            self._deliver(sequence, text, special=False)
+
+    def _deliver(self, sequence: Sequence, text: str, *, special: bool) -> None:
+        scored, sequence.scored = tuple(sequence.scored), []
+        self._emit(sequence.key, wire.Delta(request_id(sequence.key), text, special, sequence.generated, scored))
 
     def _finish(self, sequence: Sequence, reason: str) -> None:
         self._say(sequence, sequence.text.flush())

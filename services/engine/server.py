@@ -56,6 +56,7 @@ class Server:
         self._connections: dict[int, Connection] = {}
         self._numbers = itertools.count(1)
         self._tokenizing = ThreadPoolExecutor(TOKENIZING, "tokenizer")
+        self._checking = ThreadPoolExecutor(1, "grammar")  # of its own: a grammar can take seconds to compile
         self._tasks: set[asyncio.Task[None]] = set()
         self.worker: Worker
         self.engine: Engine
@@ -135,6 +136,9 @@ class Server:
         except Exception as error:
             log.exception("a prompt could not be tokenized")
             self._deliver(key, wire.Failed(request.id, "internal", f"the prompt could not be tokenized: {type(error).__name__}"))
+            return
+        if reason := await self._loop.run_in_executor(self._checking, self.engine.refusal, request.sampling):
+            self._deliver(key, wire.Failed(request.id, "invalid", reason))
             return
         if connection.active.get(request.id) == key:  # not cancelled meanwhile
             self.worker.submit(key, request, tokens)

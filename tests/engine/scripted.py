@@ -87,6 +87,9 @@ class ScriptedModel:
             )
         return rows
 
+    def refusal(self, sampling: wire.Sampling) -> str | None:
+        return None
+
     def sampler(self, sampling: wire.Sampling) -> ScriptedSampler:
         self.open_samplers += 1
         return ScriptedSampler(self)
@@ -106,10 +109,14 @@ class ScriptedSampler:
 
     def __init__(self, model: ScriptedModel) -> None:
         self._model, self._open = model, True
+        self.constrained, self.logprobs = True, None
 
     def sample(self, row: int) -> int:
         assert self._open
         return self._model.next(row)
+
+    def accept(self, token: int) -> None:
+        assert self._open
 
     def close(self) -> None:
         assert self._open, "closed twice"
