@@ -61,7 +61,7 @@ class Grammar:
         """Go on with this token if it is allowed; if not, nothing changes.
 
         Raises:
-            GrammarError: the grammar became too large to go on with.
+            GrammarError: the grammar became too complex or too slow to go on with.
         """
         if token in self._ends:
             return bool(self._matcher.is_accepting())  # nothing follows
@@ -72,7 +72,7 @@ class Grammar:
         """A bool for each token of the vocabulary.
 
         Raises:
-            GrammarError: the grammar became too large to go on with.
+            GrammarError: the grammar became too complex or too slow to go on with.
         """
         mask = self._run(self._matcher.compute_bitmask)
         return np.unpackbits(np.frombuffer(mask, np.uint8), count=self._size, bitorder="little").view(np.bool_)
@@ -188,7 +188,8 @@ def _on_large_stack(compile_: Callable[[list[str]], llguidance.LLMatcher], sourc
     thread.join()
     if isinstance(outcome[0], GrammarError):
         raise outcome[0]
-    return outcome[0]
+    matcher: llguidance.LLMatcher = outcome[0]
+    return matcher
 
 
 def _from_schema(text: str) -> str:
@@ -226,12 +227,13 @@ def _levels(value: Any) -> Iterator[list[Any]]:
 
 
 def _multiple(schema: Any) -> int:
-    """The least common multiple of all numbers under the key multipleOf, as whole numbers: 0.25 counts as 25."""
+    """The least common multiple of all numbers under the key multipleOf, without their decimal points: 0.25 counts as 25."""
     multiple = 1
     for level in _levels(schema):
         for value in (outer.get("multipleOf") for outer in level if isinstance(outer, dict)):
-            if isinstance(value, int | float) and math.isfinite(value) and value and multiple <= MAX_MULTIPLE:
-                multiple = math.lcm(multiple, Decimal(str(float(value))).as_integer_ratio()[0])
+            number = Decimal(str(value)) if type(value) in (int, float) else Decimal(0)
+            if number and number.is_finite() and multiple <= MAX_MULTIPLE:
+                multiple = math.lcm(multiple, int(number.scaleb(-min(int(number.normalize().as_tuple().exponent), 0))))
     return multiple
 
 

@@ -133,12 +133,13 @@ class Server:
     async def _generate(self, connection: Connection, key: Hashable, request: wire.Generate) -> None:
         try:
             tokens = await self._encode(request.prompt)
+            refusal = await self._loop.run_in_executor(self._checking, self.engine.refusal, request.sampling)
         except Exception as error:
-            log.exception("a prompt could not be tokenized")
-            self._deliver(key, wire.Failed(request.id, "internal", f"the prompt could not be tokenized: {type(error).__name__}"))
+            log.exception("a request could not be prepared")
+            self._deliver(key, wire.Failed(request.id, "internal", f"the request could not be prepared: {type(error).__name__}"))
             return
-        if reason := await self._loop.run_in_executor(self._checking, self.engine.refusal, request.sampling):
-            self._deliver(key, wire.Failed(request.id, "invalid", reason))
+        if refusal:
+            self._deliver(key, wire.Failed(request.id, "invalid", refusal))
             return
         if connection.active.get(request.id) == key:  # not cancelled meanwhile
             self.worker.submit(key, request, tokens)

@@ -223,7 +223,12 @@ BAD_SCHEMAS: list[tuple[Any, str]] = [
     ({"x-guidance": {"lenient": True}}, "unknown keyword x-guidance"),
     ({"type": "integer", "multipleOf": 999983}, "multipleOf: 10000 is the most"),
     ({"allOf": [{"type": "integer", "multipleOf": 997}, {"multipleOf": 991}]}, "multipleOf: 10000 is the most"),
+    ({"type": "number", "multipleOf": 0.98304}, "multipleOf: 10000 is the most"),
+    ({"type": "number", "multipleOf": 10**400}, "multipleOf: 10000 is the most"),
+    ({"type": "number", "multipleOf": 1e300}, "multipleOf: 10000 is the most"),
     ({"type": "integer", "multipleOf": 0}, "invalid multiple"),
+    ({"type": "integer", "multipleOf": True}, "multipleOf"),
+    ('{"multipleOf": 1e999}', "."),
     ({"type": "string", "minLength": 5, "maxLength": 3}, "minLength"),
     ({"const": "\ud800"}, "hex escape"),
 ]
