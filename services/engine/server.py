@@ -133,7 +133,9 @@ class Server:
     async def _generate(self, connection: Connection, key: Hashable, request: wire.Generate) -> None:
         try:
             tokens = await self._encode(request.prompt)
-            refusal = await self._loop.run_in_executor(self._checking, self.engine.refusal, request.sampling)
+            refusal = None
+            if request.sampling.grammar or request.sampling.json_schema:  # others don't wait for somebody's grammar
+                refusal = await self._loop.run_in_executor(self._checking, self.engine.refusal, request.sampling)
         except Exception as error:
             log.exception("a request could not be prepared")
             self._deliver(key, wire.Failed(request.id, "internal", f"the request could not be prepared: {type(error).__name__}"))
