@@ -32,6 +32,10 @@ class Answerer(Protocol):
     @property
     def think_end(self) -> int | None: ...
 
+    def refusal(self, sampling: wire.Sampling) -> str | None:
+        """Why it can't sample so, or None. From any thread."""
+        ...
+
     def sampler(self, sampling: wire.Sampling) -> Sampler: ...
 
 
@@ -56,6 +60,8 @@ class Admission:
         if len(tokens) >= self._context:
             text = f"the prompt has {len(tokens)} tokens, but the context holds {self._context}, the answer included: shorten it"
             return wire.Failed(rid, "context_length_exceeded", text, len(tokens), self._context)
+        if reason := self._model.refusal(request.sampling):
+            return wire.Failed(rid, "invalid", reason)
         if self._scheduler.full:
             seconds = self._until_next()
             text = f"{waiting} requests are waiting already: try again in about {seconds} s"

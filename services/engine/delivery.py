@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Hashable
 from typing import Protocol
 
 from services.engine import loop
-from services.engine.sequence import Sequence
+from services.engine.sequence import Logprobs, Sequence
 from services.shared import wire
 
 Emit = Callable[[Hashable, wire.Message], None]  # gives a message to whoever made the request with this key
@@ -50,8 +50,11 @@ class Delivery:
         self._closing = closing
         self._emit = emit
 
-    def take(self, sequence: Sequence, token: int) -> str | None:
+    def take(self, sequence: Sequence, token: int, scores: Logprobs | None = None) -> str | None:
         """Append a sampled token and tell its text; why the answer ends with it, or None."""
+        if scores:
+            top = tuple((self._speech.piece(best), logprob) for best, logprob in scores.top)
+            sequence.scored.append((self._speech.piece(token), scores.chosen, top))
         sequence.answering = sequence.answering or time.monotonic()
         sequence.tokens.append(token)
         sequence.thought += sequence.in_thought
@@ -60,7 +63,7 @@ class Delivery:
         if self._speech.special(token):
             self._say(sequence, sequence.text.flush())
             text = self._speech.piece(token).decode("utf-8", "replace")
-            self._emit(sequence.key, wire.Delta(request_id(sequence.key), text, True, sequence.generated))
+            self._tell(sequence, text, special=True)
             if token == self._speech.think_start:
                 sequence.in_thought = True
             elif token == self._speech.think_end:
@@ -69,6 +72,7 @@ class Delivery:
             self._say(sequence, sequence.text.push(self._speech.piece(token), watch=not sequence.in_thought))
             if self._speech.think_end is None:
                 sequence.in_thought = sequence.text.waiting
+        sequence.sampler.constrained = not sequence.in_thought
         if sequence.text.stopped:
             return "stop"
         if len(sequence.tokens) >= sequence.limit:
@@ -115,7 +119,11 @@ class Delivery:
 
     def _say(self, sequence: Sequence, text: str) -> None:
         if text:
-            self._emit(sequence.key, wire.Delta(request_id(sequence.key), text, False, sequence.generated))
+            self._tell(sequence, text, special=False)
+
+    def _tell(self, sequence: Sequence, text: str, *, special: bool) -> None:
+        scored, sequence.scored = tuple(sequence.scored), []
+        self._emit(sequence.key, wire.Delta(request_id(sequence.key), text, special, sequence.generated, scored))
 
 
 def _looks(sequence: Sequence) -> bool:

@@ -17,7 +17,7 @@ from services.engine.delivery import THINK_END, Delivery, Emit, Speech, request_
 from services.engine.kv import KVCache, Memory
 from services.engine.loop import EVERY
 from services.engine.scheduler import Chunk, Scheduler
-from services.engine.sequence import NoSampler, Sequence
+from services.engine.sequence import Logprobs, NoSampler, SamplingError, Sequence
 from services.engine.speculation import Speculation
 from services.engine.store import Store
 from services.engine.text import TextStream
@@ -90,12 +90,17 @@ class Engine:
         """Tokens of a prompt. From any thread: a megabyte can take seconds, in which the others go on."""
         return self._tokenizer.encode(prompt)
 
+    def refusal(self, sampling: wire.Sampling) -> str | None:
+        """Why nothing can be sampled so, or None. From any thread: a grammar can take a while, but only the first time."""
+        return self._model.refusal(sampling)
+
     def submit(self, key: Hashable, request: wire.Generate, tokens: list[int]) -> None:
         """Accept a request, whose prompt has these tokens, or answer it with Failed at once. `key` must be new."""
         if failure := self._admission.refusal(request, tokens):
             self._emit(key, failure)
             return
         sequence = self._admission.sequence(key, request, tokens)
+        sequence.sampler.constrained = not request.in_thought
         if request.in_thought and request.thought_limit == 0:
             self._delivery.bound_thought(sequence, "budget")
         self._sequences[key] = sequence
@@ -167,8 +172,7 @@ class Engine:
     def fail_all(self, code: str, message: str) -> None:
         """End everything that runs or waits."""
         for sequence in list(self._sequences.values()):
-            self._end(sequence)
-            self._emit(sequence.key, wire.Failed(request_id(sequence.key), code, message))
+            self._fail(sequence, code, message)
 
     def rate(self) -> float:
         """Tokens a second generated for all, averaged over the last few seconds."""
@@ -177,7 +181,7 @@ class Engine:
 
     def _draft(self, sequence: Sequence, writers: int) -> tuple[int, ...]:
         """Guesses of what a sequence says next; none that could cross a border at which something other than sampling decides."""
-        if self.speculation is None or sequence.forced:
+        if self.speculation is None or sequence.forced or (sequence.in_thought and self._model.think_end is None):
             return ()
         most = min(sequence.limit - len(sequence.tokens) - 1, self.kv.slots // writers - 1)  # there are as many output rows as slots
         if sequence.in_thought and sequence.thought_limit is not None:
@@ -201,17 +205,13 @@ class Engine:
 
     def _write(self, chunk: Chunk, rows: list[int]) -> None:
         """Sample after the chunk's last token, and after each guess that was right."""
-        sequence, tokens = chunk.sequence, []
-        for row, guess in zip(rows, (*chunk.draft, None), strict=True):
-            if sequence.forced:
-                token = sequence.forced.popleft()
-                sequence.sampler.accept(token)
-            else:
-                token = sequence.sampler.sample(row)
-            tokens.append(token)
-            if token != guess:
-                break
-        right = len(tokens) - 1
+        sequence = chunk.sequence
+        try:
+            sampled = self._sample(sequence, rows, chunk.draft)
+        except SamplingError as error:
+            self._fail(sequence, "invalid", str(error))
+            return
+        right = len(sampled) - 1
         self.scheduler.computed(chunk, right)
         if chunk.draft:
             if right < len(chunk.draft):
@@ -220,12 +220,31 @@ class Engine:
             sequence.accepted += right
             if self.speculation:
                 self.speculation.learn(sequence, len(chunk.draft), right)
-        for token in tokens:
+        for token, scores in sampled:
             self.generated_tokens += 1
             self._made.append(time.monotonic())
-            if reason := self._delivery.take(sequence, token):
+            if reason := self._delivery.take(sequence, token, scores):
                 self._finish(sequence, reason)
                 return
+
+    def _sample(self, sequence: Sequence, rows: list[int], draft: tuple[int, ...]) -> list[tuple[int, Logprobs | None]]:
+        """The next token, and those after it for as long as they were guessed right, with their logprobs.
+
+        Raises:
+            SamplingError: there is none.
+        """
+        sampled: list[tuple[int, Logprobs | None]] = []
+        for row, guess in zip(rows, (*draft, None), strict=True):
+            if sequence.forced:
+                token, scores = sequence.forced.popleft(), None
+                sequence.sampler.accept(token)
+            else:
+                token = sequence.sampler.sample(row)
+                scores = sequence.sampler.logprobs
+            sampled.append((token, scores))
+            if token != guess:
+                break
+        return sampled
 
     def _finish(self, sequence: Sequence, reason: str) -> None:
         done = self._delivery.finish(sequence, reason)
@@ -252,9 +271,12 @@ class Engine:
             if sequence.generated:
                 self._finish(sequence, "deadline")
             else:
-                self._end(sequence)
                 text = f"no answer within the {sequence.expires - sequence.arrived:.0f} s that the request allowed"
-                self._emit(sequence.key, wire.Failed(request_id(sequence.key), "deadline", text))
+                self._fail(sequence, "deadline", text)
+
+    def _fail(self, sequence: Sequence, code: str, message: str) -> None:
+        self._end(sequence)
+        self._emit(sequence.key, wire.Failed(request_id(sequence.key), code, message))
 
     def _end(self, sequence: Sequence) -> None:
         self.scheduler.remove(sequence)

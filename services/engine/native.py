@@ -1,6 +1,6 @@
-"""The model itself: llama.cpp through llama-cpp-python's low-level API. The only file that touches native code while serving.
+"""The model itself: llama.cpp through llama-cpp-python's low-level API. Only this and sampling.py touch native code while serving.
 
-Owns the native model, context, batch arrays and samplers. Knows nothing of requests or scheduling. Whatever llama.cpp would
+Owns the native model, context and batch arrays. Knows nothing of requests or scheduling. Whatever llama.cpp would
 assert on (and so kill the process) is checked here first. Pinned to llama-cpp-python 0.3.36: struct layouts drift.
 """
 
@@ -17,12 +17,14 @@ import llama_cpp
 import numpy as np
 
 from services.engine.engine import Aborted
+from services.engine.grammar import GrammarError, Grammars
+from services.engine.sampling import COLD, ChainSampler, GreedySampler
 from services.engine.scheduler import Chunk
+from services.engine.sequence import Sampler
 from services.shared import backend
 from services.shared.wire import Sampling
 
 log = logging.getLogger("engine")
-COLD = 1e-5  # temperatures below are greedy: logits divided by less don't fit into a float
 _LEVELS = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}  # of ggml; its info lines are debug for us
 
 
@@ -105,6 +107,8 @@ class NativeModel:
         # other USER_DEFINED tokens, such as <tool_call>, are text that has a token of its own
         self._special = frozenset(self.vocabulary.control.values()) | {self.think_start, self.think_end}
         self._pieces = self.vocabulary.pieces
+        self._silent = frozenset(self.vocabulary.control.values()) | {token for token, piece in enumerate(self._pieces) if not piece}
+        self._grammars = Grammars(self.vocabulary, [token for token in self._special if token is not None])
         self._build_batch()
 
     def _load(self, path: Path) -> llama_cpp.llama_model_p:
@@ -231,11 +235,24 @@ class NativeModel:
         buffer = ctypes.cast(ctypes.c_char_p(data), ctypes.POINTER(ctypes.c_uint8))
         return bool(llama_cpp.llama_state_seq_set_data(self._context, buffer, len(data), slot))
 
-    def sampler(self, sampling: Sampling) -> GreedySampler | ChainSampler:
-        penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
-        if sampling.temperature < COLD and penalties == (1.0, 0.0, 0.0):
-            return GreedySampler(self._context, self.vocabulary.size)
-        return ChainSampler(self._context, self.vocabulary.size, self.context, sampling)
+    def refusal(self, sampling: Sampling) -> str | None:
+        """Why this vocabulary can't be sampled so, or None. From any thread: compiling a grammar can take a while."""
+        for token, _ in sampling.logit_bias:
+            if token >= self.vocabulary.size:
+                return f"logit_bias: there is no token {token}, the vocabulary has {self.vocabulary.size}"
+            if token in self._silent:
+                return f"logit_bias can't be set for control token {token}"
+        try:
+            self._grammars.start(sampling.grammar, sampling.json_schema)
+        except GrammarError as error:
+            return str(error)
+        return None
+
+    def sampler(self, sampling: Sampling) -> Sampler:
+        """A sampler for one sequence, whose sampling was not refused."""
+        grammar = self._grammars.start(sampling.grammar, sampling.json_schema)
+        kind = GreedySampler if sampling.temperature < COLD else ChainSampler
+        return kind(self._context, self.vocabulary.size, sampling, grammar)
 
     def piece(self, token: int) -> bytes:
         """The bytes of a token's text."""
@@ -244,63 +261,3 @@ class NativeModel:
     def special(self, token: int) -> bool:
         """Is it a control or thinking token rather than text?"""
         return token in self._special
-
-
-class GreedySampler:
-    """The most likely token: numpy's argmax over the logits row, ten times faster than a greedy chain."""
-
-    def __init__(self, context: llama_cpp.llama_context_p, size: int) -> None:
-        self._context, self._size = context, size
-
-    def sample(self, row: int) -> int:
-        logits = llama_cpp.llama_get_logits_ith(self._context, row)
-        return int(np.ctypeslib.as_array(logits, shape=(self._size,)).argmax())
-
-    def accept(self, token: int) -> None:
-        """Nothing depends on it."""
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-class ChainSampler:
-    """penalties → top-k → temperature → top-p → min-p → draw, in the order in which the models' authors evaluate.
-
-    Top-k comes before everything that sorts: top-p over all 151,936 tokens costs up to 14 ms,
-    after a top-k of 40 it costs 0.2 ms.
-    """
-
-    def __init__(self, context: llama_cpp.llama_context_p, size: int, window: int, sampling: Sampling) -> None:
-        self._context = context
-        self._chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
-        s = sampling
-        if (s.repeat_penalty, s.frequency_penalty, s.presence_penalty) != (1.0, 0.0, 0.0):
-            self._add(llama_cpp.llama_sampler_init_penalties(size, window, s.repeat_penalty, s.frequency_penalty, s.presence_penalty))
-        if s.temperature < COLD:
-            self._add(llama_cpp.llama_sampler_init_greedy())
-            return
-        if s.top_k > 0:
-            self._add(llama_cpp.llama_sampler_init_top_k(s.top_k))
-        self._add(llama_cpp.llama_sampler_init_temp(s.temperature))
-        if s.top_p < 1:
-            self._add(llama_cpp.llama_sampler_init_top_p(s.top_p, 1))
-        if s.min_p > 0:
-            self._add(llama_cpp.llama_sampler_init_min_p(s.min_p, 1))
-        seed = llama_cpp.LLAMA_DEFAULT_SEED if s.seed is None else s.seed % llama_cpp.LLAMA_DEFAULT_SEED
-        self._add(llama_cpp.llama_sampler_init_dist(seed))
-
-    def _add(self, sampler: llama_cpp.llama_sampler_p) -> None:
-        llama_cpp.llama_sampler_chain_add(self._chain, sampler)
-
-    def sample(self, row: int) -> int:
-        return int(llama_cpp.llama_sampler_sample(self._chain, self._context, row))
-
-    def accept(self, token: int) -> None:
-        """This token comes next without having been sampled."""
-        llama_cpp.llama_sampler_accept(self._chain, token)
-
-    def close(self) -> None:
-        """Free the native chain."""
-        if self._chain:
-            llama_cpp.llama_sampler_free(self._chain)
-            self._chain = None

@@ -19,6 +19,9 @@ RANGES = {  # inclusive; wider than any dialect allows, narrow enough for 32-bit
     "frequency_penalty": (-100.0, 100.0),
 }
 MAX_TOP_K = 2**31 - 1
+MAX_BIAS = 100.0
+MAX_BIASED = 300  # tokens
+MAX_LOGPROBS = 20
 
 
 def problem(request: wire.Generate) -> str | None:
@@ -37,7 +40,11 @@ def problem(request: wire.Generate) -> str | None:
         return "user and adapter must be texts"
     if not (isinstance(request.seconds, float | int) and math.isfinite(request.seconds) and request.seconds >= 0):
         return "seconds must be a number from 0 on"
-    return _sampling_problem(request.sampling)
+    if reason := _sampling_problem(request.sampling):
+        return reason
+    if request.ignore_eos and (request.sampling.grammar or request.sampling.json_schema):
+        return "ignore_eos does not go with grammar or json_schema: where they end, nothing can follow"
+    return None
 
 
 def is_prompt(prompt: Any) -> bool:
@@ -52,13 +59,40 @@ def _sampling_problem(sampling: Any) -> str | None:
         return "sampling is missing"
     for name, (low, high) in RANGES.items():
         value = getattr(sampling, name)
-        if not (isinstance(value, float) or _whole(value)) or not math.isfinite(value) or not low <= value <= high:
+        if not _number(value) or not low <= value <= high:
             return f"{name} must be a number from {low:g} to {high:g}"
     if not (_whole(sampling.top_k) and 0 <= sampling.top_k <= MAX_TOP_K):
         return f"top_k must be a whole number from 0 to {MAX_TOP_K}"
     if not (sampling.seed is None or _whole(sampling.seed)):
         return "seed must be a whole number"
+    if not (sampling.logprobs is None or (_whole(sampling.logprobs) and 0 <= sampling.logprobs <= MAX_LOGPROBS)):
+        return f"logprobs must be a whole number from 0 to {MAX_LOGPROBS}"
+    for name in ("grammar", "json_schema"):
+        value = getattr(sampling, name)
+        if not (value is None or (isinstance(value, str) and value)):
+            return f"{name} must be text that is not empty"
+    if sampling.grammar is not None and sampling.json_schema is not None:
+        return "grammar and json_schema can't both be set"
+    return _bias_problem(sampling.logit_bias)
+
+
+def _bias_problem(bias: Any) -> str | None:
+    if not (isinstance(bias, tuple) and all(isinstance(entry, tuple) and len(entry) == 2 for entry in bias)):
+        return "logit_bias must be pairs of a token and a number"
+    if len(bias) > MAX_BIASED:
+        return f"logit_bias has {len(bias)} entries: at most {MAX_BIASED}"
+    for token, value in bias:
+        if not (_whole(token) and token >= 0):
+            return "logit_bias: a token is a whole number from 0 on"
+        if not _number(value) or not -MAX_BIAS <= value <= MAX_BIAS:
+            return f"logit_bias of token {token} must be a number from {-MAX_BIAS:g} to {MAX_BIAS:g}"
+    if len({token for token, _ in bias}) < len(bias):
+        return "logit_bias names a token twice"
     return None
+
+
+def _number(value: Any) -> bool:
+    return (isinstance(value, float) or _whole(value)) and math.isfinite(value)
 
 
 def _whole(value: Any) -> bool:

@@ -8,18 +8,48 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from services.engine.text import TextStream
+from services.shared.wire import TokenLogprob
+
+
+class SamplingError(RuntimeError):
+    """No token can be chosen for this sequence; the others are not concerned."""
+
+
+class Logprobs(NamedTuple):
+    """Logarithms of probabilities: of the token that was sampled, and (token, logarithm) of the most likely ones, best first."""
+
+    chosen: float
+    top: tuple[tuple[int, float], ...]
 
 
 class Sampler(Protocol):
-    """Chooses the next token of one sequence from the logits that a decode left at an output row."""
+    """Chooses the next token of one sequence from the logits that a decode left at an output row.
 
-    def sample(self, row: int) -> int: ...
+    `constrained`: the request's grammar counts; for the engine to switch. `logprobs`: of the token sampled last, if asked for.
+    """
+
+    constrained: bool
+
+    @property
+    def logprobs(self) -> Logprobs | None: ...
+
+    def sample(self, row: int) -> int:
+        """The next token. A row can be sampled once.
+
+        Raises:
+            SamplingError: there is none.
+        """
+        ...
 
     def accept(self, token: int) -> None:
-        """This token comes next without having been sampled."""
+        """Take note of a token that was not sampled but put there.
+
+        Raises:
+            SamplingError: the grammar counts and does not allow it.
+        """
         ...
 
     def close(self) -> None: ...
@@ -27,6 +57,9 @@ class Sampler(Protocol):
 
 class NoSampler:
     """Of a sequence that is only read."""
+
+    constrained = False
+    logprobs = None
 
     def sample(self, row: int) -> int:
         raise AssertionError("a background sequence has no logits")
@@ -46,6 +79,7 @@ class Sequence:
     answer must end, prompt included. in_thought: between a thinking token and its end. cached: prompt tokens that were not computed
     for this request because the KV cache had them. forced: tokens that come next instead of sampled ones. thought_limit: thought
     tokens after which the end of thinking is forced, None for no limit. expires: when it must end, by time.monotonic().
+    scored: logprobs of tokens whose text is not delivered yet.
     """
 
     key: object
@@ -72,6 +106,7 @@ class Sequence:
     arrived: float = field(default_factory=time.monotonic)
     started: float | None = None
     answering: float | None = None
+    scored: list[TokenLogprob] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)

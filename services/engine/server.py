@@ -56,6 +56,7 @@ class Server:
         self._connections: dict[int, Connection] = {}
         self._numbers = itertools.count(1)
         self._tokenizing = ThreadPoolExecutor(TOKENIZING, "tokenizer")
+        self._checking = ThreadPoolExecutor(1, "grammar")  # of its own: a grammar can take seconds to compile
         self._tasks: set[asyncio.Task[None]] = set()
         self.worker: Worker
         self.engine: Engine
@@ -136,9 +137,15 @@ class Server:
     async def _generate(self, connection: Connection, key: Hashable, request: wire.Generate) -> None:
         try:
             tokens = await self._encode(request.prompt)
+            refusal = None
+            if request.sampling.grammar or request.sampling.json_schema:  # others don't wait for somebody's grammar
+                refusal = await self._loop.run_in_executor(self._checking, self.engine.refusal, request.sampling)
         except Exception as error:
-            log.exception("a prompt could not be tokenized")
-            self._deliver(key, wire.Failed(request.id, "internal", f"the prompt could not be tokenized: {type(error).__name__}"))
+            log.exception("a request could not be prepared")
+            self._deliver(key, wire.Failed(request.id, "internal", f"the request could not be prepared: {type(error).__name__}"))
+            return
+        if refusal:
+            self._deliver(key, wire.Failed(request.id, "invalid", refusal))
             return
         if connection.active.get(request.id) == key:  # not cancelled meanwhile
             self.worker.submit(key, request, tokens)

@@ -31,12 +31,19 @@ def _message(cls: M) -> M:
 
 # A part of a prompt: (True, text) is the template's own, whose control tokens count; (False, text) is somebody's text.
 Part = tuple[bool, str]
+# A sampled token: its bytes, its logprob (natural logarithm), and the same of the most likely tokens at its place, best first.
+TokenLogprob = tuple[bytes, float, tuple[tuple[bytes, float], ...]]
 
 
 @_message
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. temperature 0 is greedy; top_k 0 and min_p 0 are off; penalties 1.0 and 0.0 are off."""
+    """How the next token is chosen. temperature 0 is greedy; top_k 0 and min_p 0 are off; penalties 1.0 and 0.0 are off.
+
+    logit_bias: (token, number to add to its logit); -100 forbids it. logprobs: how many of the most likely tokens to tell with each
+    token, None for no logprobs at all. grammar (GBNF) or json_schema (its JSON text; "{}" is any value): what the answer, not the
+    thought, must satisfy.
+    """
 
     temperature: float = 0.6
     top_p: float = 0.95
@@ -46,6 +53,10 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     seed: int | None = None
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    logprobs: int | None = None
+    grammar: str | None = None
+    json_schema: str | None = None
 
 
 @_message
@@ -185,12 +196,14 @@ class Prefill:
 @dataclass(frozen=True)
 class Delta:
     """engine → api: more text, whole characters only. `special`: the text is one token of the vocabulary's added
-    tokens, such as `</think>`; a tag that the model merely spelled out comes with special False."""
+    tokens, such as `</think>`; a tag that the model merely spelled out comes with special False. `logprobs`, if asked for: of the tokens
+    since the last delta; their bytes may be ahead of the text, which waits for whole characters and stop strings."""
 
     id: str
     text: str
     special: bool
     tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @_message

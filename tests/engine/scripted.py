@@ -136,6 +136,9 @@ class ScriptedModel(ScriptedMemory):
             )
         return rows
 
+    def refusal(self, sampling: wire.Sampling) -> str | None:
+        return None
+
     def sampler(self, sampling: wire.Sampling) -> ScriptedSampler:
         self.open_samplers += 1
         return ScriptedSampler(self)
@@ -155,6 +158,7 @@ class ScriptedSampler:
 
     def __init__(self, model: ScriptedModel) -> None:
         self._model, self._open = model, True
+        self.constrained, self.logprobs = True, None
 
     def sample(self, row: int) -> int:
         assert self._open
