@@ -1,1 +1,1 @@
-"""Measures OpenAI-compatible endpoints side by side; scripts/bench is its command."""
+"""Measures OpenAI-compatible endpoints side by side, or this machine with its prepared model; scripts/bench is its command."""

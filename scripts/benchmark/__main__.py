@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import re
 import signal
 import sys
@@ -25,6 +26,8 @@ from scripts.benchmark.run import Case, Measurements, Plan
 from scripts.benchmark.scenarios import SCENARIOS, Sizes
 from scripts.benchmark.targets import Target
 
+TUNING = {"--tune", "--quick", "--rounds", "--tokens", "--json", "--svg"}  # the options that go together with --tune
+PROMPT, QUICK_PROMPT, QUICK_TOKENS, QUICK_ROUNDS = 512, 128, 16, 2  # of --tune
 OWN = "cloister"  # the first endpoint's label where none is given
 LABELLED = re.compile(r"([\w.-]+)=(.*)", re.DOTALL)
 
@@ -53,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--pid", action="append", default=[])
     found.add_argument("--target", action="append", default=[])
     found.add_argument("--no-targets", action="store_true")
+    found.add_argument("--tune", action="store_true")
+    found.add_argument("--quick", action="store_true")
     found.add_argument("--json", type=Path)
     found.add_argument("--svg", type=Path)
     return found
@@ -60,16 +65,20 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> int:
     given = parser().parse_args(arguments)
-    try:
-        report, wanted = prepare(given)
-    except Wrong as error:
-        return _fail(str(error))
     for file in filter(None, (given.json, given.svg)):
         if not file.parent.is_dir():
             return _fail(f"there is no folder {file.parent} for {file.name}")
-    _say(f"seed {report.plan.seed}")
-    # a run that is ended from outside keeps what it has measured, as with Ctrl-C
+    # a run that is ended from outside keeps what it has measured, as with Ctrl-C, which shells have their background jobs ignore
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    options = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
+    try:
+        if given.tune or given.quick:
+            return measure_machine(given, options)
+        report, wanted = prepare(given)
+    except Wrong as error:
+        return _fail(str(error))
+    _say(f"seed {report.plan.seed}")
     try:
         asyncio.run(_measure(report))
     except EndpointError as error:
@@ -79,13 +88,53 @@ def main(arguments: list[str]) -> int:
     report.verdicts = targets.judge(wanted, report.medians(), report.labels[0], report.baseline)
     if report.measurements.figures:
         sys.stdout.write(report.table())
-    if given.json:
-        given.json.write_text(json.dumps(report.json(), indent=1) + "\n", encoding="utf-8")
-    if given.svg and report.measurements.figures:
-        given.svg.write_text(chart.svg(report), encoding="utf-8")
+    _write(given, report.json(), chart.svg(report) if report.measurements.figures else None)
     if report.error:
         return _fail(report.error)
     return 0 if all(verdict.met for verdict in report.verdicts) else 1
+
+
+def measure_machine(given: argparse.Namespace, options: set[str]) -> int:
+    """Measure what this machine does best with, and propose settings.
+
+    Raises:
+        Wrong: the arguments don't fit together, a setting is wrong, or no model is prepared.
+    """
+    # here, as measuring endpoints needs nothing of what the appliance is made of
+    from scripts.benchmark import tune, tune_chart, tune_report
+    from services.shared import settings
+
+    if not given.tune:
+        raise Wrong("--quick goes together with --tune")
+    if others := sorted(options - TUNING):
+        raise Wrong(f"--tune asks no endpoint, so {', '.join(others)} has no meaning with it: it takes {', '.join(sorted(TUNING))}")
+    rounds = QUICK_ROUNDS if given.quick and "--rounds" not in options else given.rounds
+    tokens = QUICK_TOKENS if given.quick and "--tokens" not in options else given.tokens
+    load = tune.Load(QUICK_PROMPT if given.quick else PROMPT, tokens, rounds, given.quick)
+    try:
+        tuning = tune.prepare(settings.load(os.environ), load, datetime.now(UTC).isoformat(timespec="seconds"))
+    except (tune.TuneError, settings.SettingsError) as error:
+        raise Wrong(str(error)) from error
+    if tuning.busy:
+        _say(f"warning: {tuning.busy}")
+    try:
+        tune.run(tuning, _say)
+    except tune.TuneError as error:
+        tuning.error = str(error)
+    except KeyboardInterrupt:
+        tuning.error = "stopped"
+    measured = any(row.rounds for phase in tuning.phases for row in phase.rows)
+    if measured:
+        sys.stdout.write(tune_report.table(tuning))
+    _write(given, tune_report.json(tuning), tune_chart.svg(tuning) if measured else None)
+    return _fail(tuning.error) if tuning.error else 0
+
+
+def _write(given: argparse.Namespace, results: dict[str, Any], picture: str | None) -> None:
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if given.svg and picture:
+        given.svg.write_text(picture, encoding="utf-8")
 
 
 def prepare(given: argparse.Namespace) -> tuple[Report, list[Target]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from html import escape
 
 from scripts.benchmark.report import Report, number
@@ -35,10 +36,7 @@ def svg(report: Report) -> str:
     """The chart. The thin line on a bar goes from the least to the greatest round."""
     parts: list[str] = []
     y = 34
-    for at, label in enumerate(report.labels):
-        x = 20 + at * (WIDTH - 40) // len(report.labels)
-        parts.append(f'<rect class="e{at % 4}" x="{x}" y="{y - 11}" width="12" height="12" rx="2"/>')
-        parts.append(f'<text x="{x + 18}" y="{y}">{escape(label)}</text>')
+    legend(parts, dict(enumerate(report.labels)), y)
     y += 18
     for (scenario, figure), title in TITLES.items():
         names = [n for n in report.measurements.figures if n.split(".")[0] == scenario and n.endswith(f".{figure}") and _exact(n, figure)]
@@ -46,10 +44,36 @@ def svg(report: Report) -> str:
             y = _section(parts, report, title, names, y + 24)
     note = f"medians of {report.plan.rounds} interleaved rounds, {report.plan.sizes.tokens} tokens an answer; lines: least to greatest"
     parts.append(f'<text class="soft" x="20" y="{y + 18}">{escape(note)}</text>')
-    height = y + 34
+    return document("Benchmark", parts, y + 34)
+
+
+def document(title: str, parts: list[str], height: int) -> str:
+    """The parts as a whole SVG."""
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">'
     ground = f'<rect class="ground" width="{WIDTH}" height="{height}" rx="8"/>'
-    return "\n".join([head, "<title>Benchmark</title>", f"<style>{STYLE}</style>", ground, *parts, "</svg>"]) + "\n"
+    return "\n".join([head, f"<title>{escape(title)}</title>", f"<style>{STYLE}</style>", ground, *parts, "</svg>"]) + "\n"
+
+
+def legend(parts: list[str], labels: dict[int, str], y: int) -> None:
+    """Draw what the colours mean, in one line."""
+    for at, (colour, label) in enumerate(labels.items()):
+        x = 20 + at * (WIDTH - 40) // len(labels)
+        parts.append(f'<rect class="e{colour % 4}" x="{x}" y="{y - 11}" width="12" height="12" rx="2"/>')
+        parts.append(f'<text x="{x + 18}" y="{y}">{escape(label)}</text>')
+
+
+def bar(parts: list[str], values: list[float], most: float, y: int, *, colour: int, caption: str, note: str) -> None:
+    """Draw one bar as long as the median of the values, the scale ending at `most`, with a line from the least to the greatest of
+    them. `caption` stands left of it, `note` right of its figure."""
+    median, middle, scale = statistics.median(values), y + ROW / 2, (WIDTH - LEFT - RIGHT) / most
+    if caption:
+        parts.append(f'<text class="soft" x="{LEFT - 12}" y="{middle + 4}" text-anchor="end">{escape(caption)}</text>')
+    parts.append(f'<rect class="e{colour % 4}" x="{LEFT}" y="{middle - BAR / 2}" width="{median * scale:.1f}" height="{BAR}" rx="2"/>')
+    low, high = LEFT + min(values) * scale, LEFT + max(values) * scale
+    if len(values) > 1:
+        parts.append(f'<line class="range" x1="{low:.1f}" y1="{middle}" x2="{high:.1f}" y2="{middle}"/>')
+    text = number(median) + (f" · {note}" if note else "")
+    parts.append(f'<text x="{max(high, LEFT + median * scale) + 8:.1f}" y="{middle + 4}">{escape(text)}</text>')
 
 
 def _exact(name: str, figure: str) -> bool:
@@ -62,7 +86,6 @@ def _section(parts: list[str], report: Report, title: str, names: list[str], y: 
     parts.append(f'<text class="title" x="20" y="{y}">{escape(title)}</text>')
     y += 10
     most = max(value for name in names for values in report.measurements.figures[name].values() for value in values) or 1.0
-    scale = (WIDTH - LEFT - RIGHT) / most
     for name in names:
         users = name.split(".")[1]
         caption = f"{users} user{'s' if users != '1' else ''}" if users.isdigit() else ""
@@ -70,17 +93,9 @@ def _section(parts: list[str], report: Report, title: str, names: list[str], y: 
             values = report.measurements.figures[name].get(label)
             if values is None:
                 continue
-            median, ratio = report.medians()[name][label], report.ratio(name, label)
-            middle = y + ROW / 2
-            if caption:
-                parts.append(f'<text class="soft" x="{LEFT - 12}" y="{middle + 4}" text-anchor="end">{caption}</text>')
-                caption = ""
-            parts.append(f'<rect class="e{at % 4}" x="{LEFT}" y="{middle - BAR / 2}" width="{median * scale:.1f}" height="{BAR}" rx="2"/>')
-            low, high = LEFT + min(values) * scale, LEFT + max(values) * scale
-            if len(values) > 1:
-                parts.append(f'<line class="range" x1="{low:.1f}" y1="{middle}" x2="{high:.1f}" y2="{middle}"/>')
-            text = number(median) + (f" · {ratio:.2f}x" if ratio is not None and label != report.baseline else "")
-            parts.append(f'<text x="{max(high, LEFT + median * scale) + 8:.1f}" y="{middle + 4}">{text}</text>')
+            ratio = report.ratio(name, label) if label != report.baseline else None
+            bar(parts, values, most, y, colour=at, caption=caption, note="" if ratio is None else f"{ratio:.2f}x")
+            caption = ""
             y += ROW
         y += GAP
     return y
