@@ -18,6 +18,9 @@ from services.shared import VERSION, hardware, logs, settings, wire
 from services.shared.settings import Settings, SettingsError
 
 log = logging.getLogger("engine")
+# Threads that wait for each other spin for a while, then sleep. Where every CPU has a thread, any other process takes one away in the
+# middle of a step, and the others spin until it is back: steps of 36 ms became steps of 0.6 to 3 s (docs/performance.md).
+SPIN = "1000"
 
 
 def main() -> int:
@@ -55,10 +58,12 @@ def wait_for_model(config: Settings) -> Path:
 
 async def run(config: Settings, directory: Path) -> int:
     """Load, listen, and end when told to or when the engine fails."""
-    from services.engine.native import ModelError, NativeModel
-
     e = config.engine
     threads = hardware.threads(e.threads)
+    if not threads.room:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN)  # read by libgomp when it is loaded, which is now
+    from services.engine.native import ModelError, NativeModel
+
     log.info("threads %s", logs.facts(count=threads.count, reason=f'"{threads.reason}"'))
     began = time.monotonic()
     try:
@@ -137,7 +142,7 @@ async def run(config: Settings, directory: Path) -> int:
         loop.call_soon_threadsafe(ended.set)
 
     worker = Worker(engine, model, failed=fail)
-    server.worker, server.engine = worker, engine
+    server.worker, server.engine, engine.flush = worker, engine, server.flush
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     worker.start()

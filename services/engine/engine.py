@@ -73,6 +73,7 @@ class Engine:
         self.prompt_tokens = self.generated_tokens = 0
         self.step_seconds = self.decode_seconds = 0.0  # in all steps, and in the model alone
         self.yielding = False  # the step under way is for no request: whoever comes may cut it short
+        self.flush: Callable[[], None] = lambda: None  # called before a decode and after a step, when something may have been emitted
         self.called: Callable[[], bool] = lambda: False  # does somebody wait for the step to end?
         self._model = model
         self._tokenizer = Tokenizer(model.vocabulary)
@@ -135,6 +136,7 @@ class Engine:
         busy = self._step()
         if self.decode_seconds > before:
             self.step_seconds += time.monotonic() - began
+        self.flush()
         return busy
 
     def _step(self) -> bool:
@@ -150,6 +152,7 @@ class Engine:
                 return True
         if not chunks:
             return False
+        self.flush()
         began = time.monotonic()
         try:
             rows = self._model.decode(chunks)

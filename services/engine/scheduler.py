@@ -16,7 +16,8 @@ from services.engine.sequence import Sequence
 
 WORTH_WAITING = 32  # tokens that another one is about to compute, from which it pays to wait for them
 AGEING = 50.0  # a second of waiting counts as so many tokens fewer to read
-BESIDE = 8  # while others write, prompts get a step's tokens divided by this, so that nobody's text stalls
+BESIDE = 8  # while others write, each prompt gets a step's tokens divided by this, so that nobody's text stalls
+TILE = 16  # llama.cpp's matrix kernels take so many tokens in the time that one more costs
 USERS = 1000  # users whose turns are remembered
 QUIET = 64  # tokens of a step for no request: whoever comes cuts it short, and then they are lost
 KEPT = 8  # background sequences that may wait for a quiet moment
@@ -181,7 +182,8 @@ class Scheduler:
         chunks = [Chunk(s, 1) for s in writing if s.adapter == adapter]
         room = self._step - len(chunks)
         if chunks:
-            room = min(room, max(16, self._step // BESIDE))
+            room = min(room, max(TILE, self._step // BESIDE) * len(reading))
+            room = max(room - (len(chunks) + room) % TILE, min(room, TILE))
         for sequence in reading:
             if room <= 0:
                 break

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,6 +55,7 @@ class Server:
         self._path, self._hello, self._observe = path, hello, observe
         self._loop = asyncio.get_running_loop()
         self._connections: dict[int, Connection] = {}
+        self._outbox: deque[tuple[Hashable, wire.Message]] = deque()
         self._numbers = itertools.count(1)
         self._tokenizing = ThreadPoolExecutor(TOKENIZING, "tokenizer")
         self._checking = ThreadPoolExecutor(1, "grammar")  # of its own: a grammar can take seconds to compile
@@ -62,8 +64,18 @@ class Server:
         self.engine: Engine
 
     def emit(self, key: Hashable, message: wire.Message) -> None:
-        """Deliver a message of the worker's thread to the connection that the key names."""
-        self._loop.call_soon_threadsafe(self._deliver, key, message)
+        """A message of the worker's thread for the connection that the key names; goes out with the next flush."""
+        self._outbox.append((key, message))
+
+    def flush(self) -> None:
+        """From the worker's thread: deliver what it emitted. Not message by message: the event loop would wake for each and take the
+        interpreter away from the worker in the midst of sampling."""
+        if self._outbox:
+            self._loop.call_soon_threadsafe(self._post)
+
+    def _post(self) -> None:
+        while self._outbox:
+            self._deliver(*self._outbox.popleft())
 
     def _deliver(self, key: Hashable, message: wire.Message) -> None:
         assert isinstance(key, tuple)  # as _take made it

@@ -72,6 +72,7 @@ class Worker(threading.Thread):
         except Exception:
             log.exception("the engine can't go on and will be restarted")
             self._engine.fail_all("internal", "the engine failed and is being restarted: ask again in a moment")
+            self._engine.flush()
             self._failed()
 
     def _drain(self, *, wait: bool) -> bool:
@@ -88,5 +89,6 @@ class Worker(threading.Thread):
                 wait = False
             if command is None:
                 self._engine.fail_all("shutdown", "the engine is being shut down")
+                self._engine.flush()
                 return False
             command()

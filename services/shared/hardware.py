@@ -14,10 +14,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Threads:
-    """How many compute threads to use, and the sentence that says why."""
+    """How many compute threads to use, and the sentence that says why. `room`: this process may use more CPUs than that, so others
+    need not take theirs from the threads."""
 
     count: int
     reason: str
+    room: bool = False
 
 
 def threads(wanted: int = 0, *, root: Path = Path("/")) -> Threads:
@@ -25,16 +27,17 @@ def threads(wanted: int = 0, *, root: Path = Path("/")) -> Threads:
 
     `root` is where /proc and /sys are looked for.
     """
+    cpus, quota = len(os.sched_getaffinity(0)), cpu_quota(root)
     if wanted > 0:
-        return Threads(wanted, "set by [engine] threads")
-    limits: list[tuple[int, str]] = [(len(os.sched_getaffinity(0)), "CPU affinity")]
+        return Threads(wanted, "set by [engine] threads", quota is None and wanted < cpus)
+    limits: list[tuple[int, str]] = [(cpus, "CPU affinity")]
     if cores := physical_cores(root):
         limits.append((cores, "physical cores"))
-    if (quota := cpu_quota(root)) is not None:
+    if quota is not None:
         limits.append((max(1, int(quota)), f"a CPU quota of {quota:g}"))
     count, cause = min(limits, key=lambda limit: limit[0])
     others = ", ".join(f"{name}: {value}" for value, name in limits)
-    return Threads(count, f"limited by {cause} ({others})")
+    return Threads(count, f"limited by {cause} ({others})", quota is None and count < cpus)
 
 
 def physical_cores(root: Path = Path("/")) -> int | None:

@@ -115,7 +115,7 @@ async def serving(path: Path, reply: Reply, seconds: float = 0.0, queue: int = 1
     engine = Engine(model, context=1000, cells=4000, sequences=4, slots=8, step=256, queue=queue, emit=server.emit)
     running: Running
     worker = Worker(engine, model, failed=lambda: running.failed.set())
-    server.worker, server.engine = worker, engine
+    server.worker, server.engine, engine.flush = worker, engine, server.flush
     running = Running(path, engine, model, server, worker)
     worker.start()
     task = asyncio.create_task(server.serve())
