@@ -76,14 +76,14 @@ class Maker:
 
 def main() -> None:
     path, seed, seconds = sys.argv[1:]
-    model = NativeModel(Path(path), context=256, cells=1024, sequences=4, step=64, threads=1)
+    model = NativeModel(Path(path), context=256, cells=1024, slots=20, step=64, threads=1)
     ends: dict[Hashable, wire.Message] = {}
 
     def emit(key: Hashable, message: wire.Message) -> None:
         if isinstance(message, wire.Finished | wire.Failed):
             ends[key] = message
 
-    engine = Engine(model, context=256, cells=1024, sequences=4, step=64, queue=100, emit=emit)
+    engine = Engine(model, context=256, cells=1024, sequences=4, slots=20, step=64, queue=100, emit=emit)
     maker, outcomes, end = Maker(random.Random(int(seed)), model.vocabulary.size), Counter[str](), time.monotonic() + float(seconds)
     number = 0
     while time.monotonic() < end:

@@ -152,7 +152,7 @@ def test_an_abort_leaves_the_state_intact(model: NativeModel, alone: dict[str, s
     bench, source, done = Bench(model), random.Random(1), threading.Event()
 
     def disturb() -> None:
-        while not done.wait(source.uniform(0, 0.1)):
+        while not done.wait(source.uniform(0, 0.02)):
             model.abort()
 
     aborted = 0

@@ -47,11 +47,11 @@ class Bench:
     """An engine over the one loaded model, with an empty cache; what it says to each request."""
 
     def __init__(self, model: NativeModel) -> None:
-        for slot in range(model.sequences):
-            model.truncate(slot, 0)
+        for slot in range(model.slots):
+            model.remove(slot, 0, -1)
         self.said: dict[str, Said] = {}
         self._engine = Engine(
-            model, context=model.context, cells=model.cells, sequences=model.sequences, step=model.step, queue=100, emit=self._take
+            model, context=model.context, cells=model.cells, sequences=8, slots=model.slots, step=model.step, queue=100, emit=self._take
         )  # fmt: skip
 
     def _take(self, key: object, message: wire.Message) -> None:
@@ -84,7 +84,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def model(demo_volume: Path) -> NativeModel:
-    return NativeModel(demo_volume / "current/model.gguf", context=2048, cells=4096, sequences=8, step=256, threads=1)
+    return NativeModel(demo_volume / "current/model.gguf", context=2048, cells=4096, slots=20, step=256, threads=1)
 
 
 @dataclass
@@ -102,11 +102,11 @@ class Row:
 
 @pytest.fixture
 def row(model: NativeModel) -> Row:
-    sampler = ScriptedSampler(ScriptedModel(lambda _: 0, cells=1, sequences=1, step=1))
+    sampler = ScriptedSampler(ScriptedModel(lambda _: 0, cells=1, slots=2, step=1))
     tokens = model.vocabulary.plain(SUM)
-    sequence = Sequence("row", tokens, len(tokens) + 1, GREEDY, sampler, TextStream(), slot=0)
-    model.truncate(0, 0)
-    (number,) = model.decode([Chunk(sequence, len(sequence.tokens))])
+    sequence = Sequence("row", tokens, len(tokens) + 1, sampler, TextStream(), slot=0)
+    model.remove(0, 0, -1)
+    ((number,),) = model.decode([Chunk(sequence, len(sequence.tokens))])
     address = llama_cpp.llama_get_logits_ith(model._context, number)
     return Row(model, number, np.ctypeslib.as_array(address, shape=(model.vocabulary.size,)))
 
