@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TextIO
 
 from services.shared import secret
@@ -106,12 +107,35 @@ class Terminal:
     def _turn(self, runner: asyncio.Runner, question: str) -> None:
         """One question of a conversation; it stays one whatever happens to the answer."""
         try:
-            runner.run(self._answer(question))
+            interrupted = runner.run(self._until_interrupted(self._answer(question)))
         except ApiError as error:
             self._complain(error)
-        except KeyboardInterrupt:
+            return
+        except KeyboardInterrupt:  # before or after the answer itself
+            interrupted = True
+        if interrupted:
             self._progress.clear()
             sys.stderr.write(f"\n{self._dimmed(self._words.terminal_stopped)}\n")
+
+    async def _until_interrupted(self, answer: Coroutine[None, None, None]) -> bool:
+        """Await the answer; True when Ctrl-C ended it. Cancels it until it ends: a cancel that meets arriving data is lost in the HTTP
+        client now and then."""
+        interrupted = asyncio.Event()
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(answer)
+        waiting = asyncio.ensure_future(interrupted.wait())
+        loop.add_signal_handler(signal.SIGINT, interrupted.set)
+        try:
+            await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+            while interrupted.is_set() and not task.done():
+                task.cancel()
+                await asyncio.wait((task,), timeout=0.2)
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+            waiting.cancel()
+        if task.cancelled():
+            return True
+        task.result()
+        return False
 
     async def _ready(self) -> str:
         """Wait for the model, showing how far it is; its title.
