@@ -24,6 +24,7 @@ from services.engine.native import ModelError, NativeModel
 from services.engine.request import problem
 from services.engine.scheduler import Chunk
 from services.engine.sequence import NoSampler, Sequence
+from services.engine.speculation import Speculation
 from services.engine.text import TextStream
 from services.engine.tokens import Tokenizer
 from services.shared import wire
@@ -450,11 +451,17 @@ def test_what_comes_back_from_the_store_is_not_read_again(model: NativeModel) ->
 
 
 def test_guesses_change_no_answer(model: NativeModel, alone: dict[str, str]) -> None:
-    """Greedy and drawn: the same seed draws the same tokens, guessed or not."""
+    """Greedy and drawn: the same seed draws the same tokens, guessed or not. All guesses are tried here, whether they pay or not."""
+
+    class Eager(Speculation):
+        def _worth(self, right: float, most: int, plain: float) -> int:
+            return most
+
     drawn = wire.Sampling(temperature=0.6, seed=7)
     plain = Bench(model)
     wanted = {question: plain.ask(question, drawn, max_tokens=SHORT) for question in QUESTIONS}
     guessing = Bench(model, speculate=True)
+    guessing.engine.speculation = Eager()
     for question in QUESTIONS:
         assert guessing.ask(question, max_tokens=SHORT) == alone[question]
         assert guessing.ask(question, drawn, max_tokens=SHORT) == wanted[question]
