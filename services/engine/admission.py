@@ -71,7 +71,7 @@ class Admission:
     def sequence(self, key: Hashable, request: wire.Generate, tokens: list[int]) -> Sequence:
         """What a request that is let in starts as."""
         by_text = request.in_thought and self._model.think_end is None
-        return Sequence(
+        sequence = Sequence(
             key,
             tokens,
             min(self._context, len(tokens) + request.max_tokens if request.max_tokens else self._context),
@@ -84,6 +84,8 @@ class Admission:
             thought_limit=request.thought_limit,
             expires=time.monotonic() + request.seconds if request.seconds else math.inf,
         )
+        sequence.sampler.constrained = not request.in_thought
+        return sequence
 
     def _until_next(self) -> int:
         """Seconds until a place in the line becomes free, by the pace of the latest requests."""

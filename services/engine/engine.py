@@ -101,7 +101,6 @@ class Engine:
             self._emit(key, failure)
             return
         sequence = self._admission.sequence(key, request, tokens)
-        sequence.sampler.constrained = not request.in_thought
         if request.in_thought and request.thought_limit == 0:
             self._delivery.bound_thought(sequence, "budget")
         self._sequences[key] = sequence
@@ -212,6 +211,7 @@ class Engine:
         try:
             sampled = self._sample(sequence, rows, chunk.draft)
         except SamplingError as error:
+            self._model.remove(chunk.slot, sequence.computed, -1)  # computed, but in no books yet
             self._fail(sequence, "invalid", str(error))
             return
         right = len(sampled) - 1

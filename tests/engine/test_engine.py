@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 
 import pytest
 
 from services.engine import kv, scheduler
 from services.engine.engine import MAX_ABORTED, Engine
+from services.engine.sequence import SamplingError
 from services.shared import wire
 from tests.engine import reference
 from tests.engine.scripted import ANSWER, END, HALF, REST, THINK, THINK_END, TOOL, Reply, ScriptedModel, script
@@ -427,6 +428,31 @@ def test_guessed_text_is_the_same_text_in_fewer_steps() -> None:
         steps[speculate] = bench.model.steps
         assert (events[-1].accepted_tokens > 100) == speculate
     assert steps[True] < steps[False] / 2
+
+
+def test_a_sequence_that_can_not_be_sampled_leaves_nothing_in_its_slot() -> None:
+    """Neither at its first token nor in the midst of guesses; what was computed for it would be in the next one's way."""
+    for good in (0, 3, 90):
+        poem = "roses are red, violets are blue, " * 6
+        bench = Bench(script(poem), context=500, cells=600, sequences=1)
+        bench.model.pause = 0.001
+        events = bench.ask("a", poem)
+        sampler = bench.engine._sequences["a"].sampler
+        left, sample = [good], sampler.sample
+
+        def stubborn(row: int, left: list[int] = left, sample: Callable[[int], int] = sample) -> int:
+            if not left[0]:
+                raise SamplingError("nothing is allowed here")
+            left[0] -= 1
+            return sample(row)
+
+        sampler.sample = stubborn  # type: ignore[method-assign]
+        bench.run()
+        assert (events[-1].code, events[-1].message) == ("invalid", "nothing is allowed here")
+        bench.ask("b")
+        bench.run()
+        assert said(bench.events["b"]) == [poem]
+        bench.assert_clean()
 
 
 def test_guesses_stop_where_they_do_not_come_true() -> None:
