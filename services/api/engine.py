@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -26,11 +27,13 @@ class Answer:
     def __init__(self, client: EngineClient, request: str) -> None:
         self.request = request
         self._client = client
-        self._mail: asyncio.Queue[wire.Message | ApiError] = asyncio.Queue()
+        self._mail: deque[wire.Message | ApiError] = deque()
+        self._waiter: asyncio.Future[None] | None = None
         self._ended = False
 
     def put(self, event: wire.Message | ApiError) -> None:
-        self._mail.put_nowait(event)
+        self._mail.append(event)
+        _wake(self._waiter)
 
     async def event(self, within: float | None = None) -> wire.Message | None:
         """The next event, or None when there was none within so many seconds.
@@ -38,10 +41,9 @@ class Answer:
         Raises:
             ApiError: the engine refused, failed or died.
         """
-        try:
-            event = await asyncio.wait_for(self._mail.get(), within)
-        except TimeoutError:
+        if not self._mail and not await self._arrival(within):
             return None
+        event = self._mail.popleft()
         if isinstance(event, wire.Failed):
             event = from_engine(event)
         if isinstance(event, ApiError):
@@ -50,9 +52,27 @@ class Answer:
         self._ended = isinstance(event, wire.Finished)
         return event
 
+    async def _arrival(self, within: float | None) -> bool:
+        """Wait for mail. Not by asyncio.wait_for on a queue: that makes a task for each token, on cores that the model needs."""
+        loop = asyncio.get_running_loop()
+        self._waiter = waiter = loop.create_future()
+        timer = loop.call_later(within, _wake, waiter) if within is not None else None
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+        return bool(self._mail)
+
     def close(self) -> None:
         """Nobody waits for this answer any more."""
         self._client.forget(self, cancel=not self._ended)
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
 
 
 class EngineClient:

@@ -145,12 +145,15 @@ async def stream(completion: Completion, head: Head, body: ChatRequest) -> Async
             choice["finish_details"] = details
         return sse(head.with_("chat.completion.chunk", choices=[choice]))
 
+    # all chunks of text are alike but for the text, and there is one for each token
+    frames = {channel: chunk({key: ""}).rpartition(b'""') for channel, key in CHANNELS.items()}
     try:
         yield chunk({"role": "assistant", "content": ""})
         async for event in completion.events():
             match event:
                 case Piece(channel=channel, text=text):
-                    yield chunk({CHANNELS[channel]: text})
+                    before, _, after = frames[channel]
+                    yield before + json.dumps(text, ensure_ascii=False).encode() + after
                 case wire.Queued(position=position) if want_progress:
                     yield sse(head.with_("chat.completion.chunk", choices=[], progress={"state": "queued", "position": position}))
                 case wire.Prefill(done=done, total=total, cached=cached) if want_progress:

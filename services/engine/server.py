@@ -36,13 +36,24 @@ class Connection:
         self.number = number
         self.active: dict[str, Hashable] = {}
         self._writer = writer
+        self._unsent: list[bytes] = []
 
     def send(self, message: wire.Message) -> None:
+        self.add(message)
+        self.flush()
+
+    def add(self, message: wire.Message) -> None:
+        """Send it with the next flush: what a step makes goes out in one piece, so that the reader wakes once."""
         if isinstance(message, wire.Finished | wire.Failed):
             self.active.pop(message.id, None)
-        if self._writer.is_closing():
+        self._unsent.append(wire.encode(message))
+
+    def flush(self) -> None:
+        data = b"".join(self._unsent)
+        self._unsent.clear()
+        if not data or self._writer.is_closing():
             return
-        self._writer.write(wire.encode(message))
+        self._writer.write(data)
         if self._writer.transport.get_write_buffer_size() > MAX_UNREAD:
             log.warning("closing a connection that does not read %s", logs.facts(connection=self.number))
             self._writer.transport.abort()
@@ -74,13 +85,24 @@ class Server:
             self._loop.call_soon_threadsafe(self._post)
 
     def _post(self) -> None:
+        told = set()
         while self._outbox:
-            self._deliver(*self._outbox.popleft())
+            key, message = self._outbox.popleft()
+            if connection := self._asking(key):
+                connection.add(message)
+                told.add(connection)
+        for connection in told:
+            connection.flush()
 
     def _deliver(self, key: Hashable, message: wire.Message) -> None:
-        assert isinstance(key, tuple)  # as _take made it
-        if (connection := self._connections.get(key[0])) and connection.active.get(key[1]) == key:
+        if connection := self._asking(key):
             connection.send(message)
+
+    def _asking(self, key: Hashable) -> Connection | None:
+        """The connection that still waits for what belongs to this key."""
+        assert isinstance(key, tuple)  # as _take made it
+        connection = self._connections.get(key[0])
+        return connection if connection and connection.active.get(key[1]) == key else None
 
     async def serve(self) -> None:
         """Accept connections for ever."""

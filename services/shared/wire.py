@@ -6,7 +6,6 @@ parts, so that the engine can tell the template's control tokens from text that 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -243,12 +242,7 @@ class Failed:
 
 def encode(message: Message) -> bytes:
     """One message as bytes."""
-    return bytes(msgpack.packb([type(message).__name__, _plain(message)], use_bin_type=True))
-
-
-def _plain(message: Message) -> dict[str, Any]:
-    values = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
-    return {k: _plain(v) if dataclasses.is_dataclass(v) else v for k, v in values.items()}
+    return bytes(msgpack.packb([type(message).__name__, vars(message)], use_bin_type=True, default=vars))
 
 
 class Decoder:
