@@ -6,34 +6,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from services.api.completion import Completion
-from services.api.engine import EngineClient
+from services.api.conversation import Conversation, Message, Wanted
+from services.api.engine import Answer, EngineClient
 from services.api.errors import ApiError, EngineFailed, Unavailable
 from services.api.model import ServedModel
-from services.api.prompt import Message
+from services.api.prompt import Prompt
 from services.api.reasoning import ReasoningSplitter
 from services.shared import VERSION, progress, wire
 from services.shared.settings import Settings
 
 log = logging.getLogger("api")
 ACCEPT_WITHIN = 60.0  # seconds; a step of the engine on a slow CPU may take a few
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a request asks for besides its messages, in no dialect: `sampling` overlays the authors' defaults, 0 and None are no limit."""
-
-    model: str | None = None
-    sampling: dict[str, float | int | None] = field(default_factory=dict)
-    max_tokens: int = 0
-    stop: tuple[str, ...] = ()
-    ignore_eos: bool = False
-    thought_limit: int | None = None
-    seconds: float = 0.0
-    user: str = ""
 
 
 class Appliance:
@@ -107,19 +93,27 @@ class Appliance:
             return "preparing" if now.state == "running" else "failed"
         return "loading"
 
-    async def complete(self, messages: Sequence[Message], wanted: Wanted) -> Completion:
+    async def complete(self, conversation: Conversation, wanted: Wanted) -> Completion:
         """Send a conversation to the engine; returns once it is accepted.
 
         Raises:
             ApiError: another model, a template that refuses, a prompt that does not fit, a full queue, no engine.
         """
+        messages = conversation.messages
         model = self.model()
         adapter = model.accept(wanted.model)
         prompt = await model.chat_template().render(messages)
+        answer = await self._send(prompt, wanted, adapter)
+        splitter = ReasoningSplitter(in_thought=prompt.in_thought, by_token=model.by_token)
+        return Completion(answer, splitter, lambda text: self._expect([*messages, Message("assistant", text)], adapter))
+
+    async def _send(self, prompt: Prompt, wanted: Wanted, adapter: str) -> Answer:
+        """Send a prompt and wait until it is accepted."""
+        model = self.model()
         request = wire.Generate(
             self.engine.new_id(),
             prompt.parts,
-            model.sampling(wanted.sampling),
+            model.sampling(wanted),
             max_tokens=min(wanted.max_tokens or self._config.api.max_tokens, model.context),
             stop=wanted.stop,
             ignore_eos=wanted.ignore_eos,
@@ -136,8 +130,7 @@ class Appliance:
         except BaseException:
             answer.close()
             raise
-        splitter = ReasoningSplitter(in_thought=prompt.in_thought, by_token=model.by_token)
-        return Completion(answer, splitter, lambda text: self._expect([*messages, Message("assistant", text)], adapter))
+        return answer
 
     def _expect(self, messages: Sequence[Message], adapter: str) -> None:
         """The conversation will probably go on: let the engine read what the next prompt will begin with, in its idle time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.api.conversation import Wanted
 from services.api.errors import NotFound
 from services.api.prompt import TemplateError
 from services.api.renderer import Renderer
@@ -74,9 +75,15 @@ class ServedModel:
             raise TemplateError(f"the model {self.manifest.name!r} has no chat template: it is a base model that can't chat")
         return self.template
 
-    def sampling(self, asked: dict[str, float | int | None]) -> wire.Sampling:
+    def sampling(self, wanted: Wanted) -> wire.Sampling:
         """The authors' defaults overlaid with what the request names."""
         authors = {"temperature": 1.0, "top_p": 1.0, "top_k": TOP_K, **self.manifest.generation}
-        chosen = authors | {key: value for key, value in asked.items() if value is not None}
+        chosen = authors | {key: value for key, value in wanted.sampling.items() if value is not None}
         known = {key: chosen[key] for key in wire.Sampling.__dataclass_fields__ if key in chosen}
-        return wire.Sampling(**{**known, "top_k": max(0, int(known["top_k"]))})  # type: ignore[arg-type]
+        return wire.Sampling(
+            **{**known, "top_k": max(0, int(known["top_k"]))},  # type: ignore[arg-type]
+            logit_bias=wanted.logit_bias,
+            logprobs=wanted.logprobs,
+            grammar=wanted.grammar,
+            json_schema=wanted.json_schema,
+        )

@@ -16,8 +16,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from services.api.appliance import Appliance, Wanted
+from services.api.appliance import Appliance
 from services.api.completion import Alive, Closing, Completion
+from services.api.conversation import Conversation, Wanted
 from services.api.errors import ApiError
 from services.api.openai_schema import ChatRequest
 from services.api.reasoning import Piece
@@ -104,7 +105,7 @@ async def start(request: Request, body: ChatRequest) -> Completion:
         seconds=body.timeout or 0.0,
         user=user(request.scope.get("key", ""), body.safety_identifier or body.user or ""),
     )
-    return await appliance(request).complete([m.message() for m in body.messages], wanted)
+    return await appliance(request).complete(Conversation(tuple(m.message() for m in body.messages)), wanted)
 
 
 def user(key: str, name: str) -> str:

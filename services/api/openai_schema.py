@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from services.api.conversation import Message
 from services.api.errors import InvalidRequest
-from services.api.prompt import Message
 
 # known fields that would change the answer, with the values that change nothing
 REFUSED: dict[str, tuple[Any, ...]] = {

@@ -19,6 +19,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from services.api import reasoning
+from services.api.conversation import Message
 from services.api.errors import ApiError, InvalidRequest
 from services.shared.wire import Part
 
@@ -29,14 +30,6 @@ class TemplateError(ApiError):
     """The model's chat template can't be used: the model's fault, not the client's."""
 
     code = "template_error"
-
-
-@dataclass(frozen=True)
-class Message:
-    """One turn: role is system, user or assistant."""
-
-    role: str
-    content: str
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from typing import Any, BinaryIO
 
 import msgpack
 
+from services.api.conversation import Message
 from services.api.errors import ApiError, InvalidRequest
-from services.api.prompt import ChatTemplate, Message, Prompt, TemplateError
+from services.api.prompt import ChatTemplate, Prompt, TemplateError
 from services.shared.settings import ROOT
 
 SECONDS = 5.0  # of computing for one rendering; a megabyte takes some 20 ms, a hundred thousand messages two seconds

@@ -102,6 +102,7 @@ class Delivery:
             thought_ended=sequence.thought_ended,
             drafted_tokens=sequence.drafted,
             accepted_tokens=sequence.accepted,
+            stop=sequence.text.stop,
         )
 
     def _bound(self, sequence: Sequence) -> str | None:

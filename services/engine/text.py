@@ -44,6 +44,7 @@ class TextStream:
         self._after = Search(after) if after else None
         self._held = ""
         self.stopped = False
+        self.stop = ""  # the string that it was stopped by
 
     @property
     def waiting(self) -> bool:
@@ -79,10 +80,11 @@ class TextStream:
         text = self._held + text
         for character in text[end:]:
             end += 1
-            complete = [len(stop.text) for stop in self._stops if stop.advance(character)]
+            complete = [stop.text for stop in self._stops if stop.advance(character)]
             if complete:
                 self.stopped, self._held = True, ""
-                return text[: end - max(complete)]
+                self.stop = max(complete, key=len)
+                return text[: end - len(self.stop)]
         held = len(text) - max(stop.matched for stop in self._stops)
         self._held = text[held:]
         return text[:held]

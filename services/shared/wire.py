@@ -210,7 +210,7 @@ class Delta:
 class Finished:
     """engine → api: the answer is complete. `reason` is stop, length, deadline, or loop: a text that went round in circles.
     Times are seconds; `queue` ends when prefill begins. `thought_ended`: "budget" or "loop" when the end of thinking was forced.
-    `drafted_tokens` were guessed, `accepted_tokens` of them rightly."""
+    `drafted_tokens` were guessed, `accepted_tokens` of them rightly. `stop`: the stop string that ended the answer, "" for none."""
 
     id: str
     reason: str
@@ -224,6 +224,7 @@ class Finished:
     thought_ended: str = ""
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    stop: str = ""
 
 
 @_message

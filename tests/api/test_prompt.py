@@ -13,8 +13,9 @@ import jinja2
 import pytest
 from gguf import GGUFReader
 
+from services.api.conversation import Message
 from services.api.errors import InvalidRequest
-from services.api.prompt import ChatTemplate, Message, Prompt, TemplateError
+from services.api.prompt import ChatTemplate, Prompt, TemplateError
 from services.api.renderer import SECONDS, Renderer
 from tests.conftest import ROOT
 from tests.vocabularies import smollm2_gguf

@@ -88,6 +88,17 @@ def test_exactly_what_may_begin_a_stop_string_is_held_back(seed: int) -> None:
         assert given == text[: end - held], (seed, text, stop)
 
 
+def test_the_stop_string_that_ended_it_is_told() -> None:
+    stream = TextStream(["b", "abab", "bab"])
+    stream.push(b"aa")
+    assert not stream.stop
+    stream.push(b"babab")
+    assert stream.stop == "b"
+    longest = TextStream(["bab", "abab"])
+    longest.push(b"cabab")
+    assert longest.stop == "abab"
+
+
 def test_a_false_start_is_given_out_when_it_is_none() -> None:
     stream = TextStream(["STOP"])
     assert [stream.push(piece) for piece in (b"a ST", b"O", b"X", b" STO")] == ["a ", "", "STOX", " "]

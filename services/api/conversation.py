@@ -1,0 +1,73 @@
+"""A conversation in no dialect: who said what, which tools there are, and how it shall be answered.
+
+Each dialect translates what its clients send into these; appliance.py takes it from there. Knows nothing of HTTP or of templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """What the model wants a tool to do. `arguments` is the JSON text of an object."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn: role is system, user, assistant or tool. `calls` belong to an assistant's turn; `call_id` says which call a tool answers.
+    Thoughts of earlier answers are no part of it: dialects leave them out, and prompt.py cuts off those that stand in `content`."""
+
+    role: str
+    content: str
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function that the model may call. `parameters` is the JSON schema of its arguments."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """`thinking`: None leaves it to the template; False asks for an answer without a thought, True for one with it.
+    `tool_choice`: auto, none, required, or the name of the one tool that must be called."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = "auto"
+    thinking: bool | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How it shall be answered. `sampling` overlays the authors' defaults, with wire.Sampling's names; 0 and None are no limit.
+
+    logit_bias: (token id, number to add to its logit). logprobs: how many of the most likely tokens to tell with each, None for no
+    logprobs. grammar (GBNF) or json_schema (JSON text; "{}" is any value): what the answer, not the thought, must satisfy.
+    thought_limit: tokens of thought, then its end is forced. user: whose turn it is in the line.
+    """
+
+    model: str | None = None
+    sampling: Mapping[str, float | int | None] = field(default_factory=dict)
+    max_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    logprobs: int | None = None
+    grammar: str | None = None
+    json_schema: str | None = None
+    thought_limit: int | None = None
+    seconds: float = 0.0
+    user: str = ""
