@@ -170,6 +170,7 @@ class Appliance:
         return {
             "threads": hello.threads,
             "threads_reason": hello.threads_reason,
+            "threads_now": seen.threads,
             "running": seen.running,
             "waiting": seen.waiting,
             "sequences": hello.sequences,

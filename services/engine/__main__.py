@@ -13,14 +13,16 @@ from pathlib import Path
 
 from services.engine.engine import Engine
 from services.engine.server import Server
+from services.engine.threads import Threads, waited
 from services.engine.worker import Worker
 from services.shared import VERSION, hardware, logs, settings, wire
 from services.shared.settings import Settings, SettingsError
 
 log = logging.getLogger("engine")
 # Threads that wait for each other spin for a while, then sleep. Where every CPU has a thread, any other process takes one away in the
-# middle of a step, and the others spin until it is back: steps of 36 ms became steps of 0.6 to 3 s (docs/performance.md).
-SPIN = "1000"
+# middle of a step, and libgomp's own 300,000 rounds keep the others spinning until it is back: steps of 36 ms became steps of 0.6 to
+# 3 s. This many outlast the API's work beside a step, and no more (docs/performance.md).
+SPIN = "20000"
 
 
 def main() -> int:
@@ -73,7 +75,7 @@ async def run(config: Settings, directory: Path) -> int:
             cells=e.cells,
             slots=slots(e.sequences),
             step=e.batch,
-            threads=threads.count,
+            threads=Threads(threads.count, waited),
             adapters={file.stem: file for file in e.adapters},
         )
     except ModelError as error:
@@ -119,6 +121,7 @@ async def run(config: Settings, directory: Path) -> int:
             decode_seconds=engine.decode_seconds,
             preempted=engine.scheduler.preempted,
             stored=engine.kv.store.used,
+            threads=model.threads,
         )
 
     server = Server(config.paths.socket, hello, observe)

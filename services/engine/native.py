@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from services.engine.grammar import GrammarError, Grammars
 from services.engine.sampling import COLD, ChainSampler, GreedySampler
 from services.engine.scheduler import Chunk
 from services.engine.sequence import Sampler
+from services.engine.threads import Threads
 from services.shared import backend
 from services.shared.wire import Sampling
 
@@ -84,10 +86,19 @@ class NativeVocabulary:
 
 class NativeModel:
     """A loaded model with its context. `step` is the most tokens of one decode; `context` the most of one sequence; `slots` are
-    sequences that the KV cache tells apart; `adapters` are LoRA files by name, of which a step uses one or none."""
+    sequences that the KV cache tells apart; `threads` are as many, always, or as many as pay; `adapters` are LoRA files by name, of
+    which a step uses one or none."""
 
     def __init__(
-        self, path: Path, *, context: int, cells: int, slots: int, step: int, threads: int, adapters: Mapping[str, Path] | None = None
+        self,
+        path: Path,
+        *,
+        context: int,
+        cells: int,
+        slots: int,
+        step: int,
+        threads: int | Threads,
+        adapters: Mapping[str, Path] | None = None,
     ) -> None:
         llama_cpp.llama_log_set(_log_callback, None)
         self.variant = backend.load(llama_cpp)
@@ -96,7 +107,9 @@ class NativeModel:
         self.context = min(context, llama_cpp.llama_model_n_ctx_train(self._model))
         self.adapters = {name: self._load_adapter(file) for name, file in (adapters or {}).items()}
         self._adapter = ""
-        self._context = self._open(cells, slots, step, threads)
+        self._crew = threads if isinstance(threads, Threads) else None
+        self.threads = threads.count if isinstance(threads, Threads) else threads
+        self._context = self._open(cells, slots, step, self.threads)
         self._memory = llama_cpp.llama_get_memory(self._context)
         self.cells = llama_cpp.llama_n_ctx(self._context)
         self.slots, self.step = slots, step
@@ -191,12 +204,19 @@ class NativeModel:
         if sum(map(len, rows)) > self.slots:
             raise ModelError(f"a step with more than {self.slots} outputs")
         self._batch.n_tokens = at
+        began = time.monotonic()
         result = llama_cpp.llama_decode(self._context, self._batch)
+        self._pace(time.monotonic() - began)
         if result == 2:
             raise Aborted
         if result != 0:
             raise ModelError(f"llama_decode returned {result} for {at} tokens of {len(chunks)} sequences")
         return rows
+
+    def _pace(self, seconds: float) -> None:
+        if self._crew is not None and (count := self._crew.worked(seconds)) != self.threads:
+            self.threads = count
+            llama_cpp.llama_set_n_threads(self._context, count, count)
 
     def _use(self, adapter: str) -> None:
         """Compute with this adapter from now on. A change makes llama.cpp reserve its buffers again."""

@@ -180,6 +180,7 @@ class Scheduler:
         writing = writing[: self._step - bool(reading)]
         adapter = self._turn(writing + reading)
         chunks = [Chunk(s, 1) for s in writing if s.adapter == adapter]
+        reading = [s for s in reading if s.adapter == adapter]
         room = self._step - len(chunks)
         if chunks:
             room = min(room, max(TILE, self._step // BESIDE) * len(reading))
@@ -187,10 +188,9 @@ class Scheduler:
         for sequence in reading:
             if room <= 0:
                 break
-            if sequence.adapter == adapter:
-                count = min(room, sequence.pending)
-                chunks.append(Chunk(sequence, count))
-                room -= count
+            count = min(room, sequence.pending)
+            chunks.append(Chunk(sequence, count))
+            room -= count
         if self._draft and not reading:
             chunks = [Chunk(c.sequence, 1, self._draft(c.sequence, len(chunks))) for c in chunks]
         return chunks

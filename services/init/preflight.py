@@ -12,7 +12,7 @@ from services.init.errors import NotEnough
 from services.init.plan import Figures, Plan, figures
 from services.init.volume import Volume, size
 from services.shared import hardware
-from services.shared.settings import Settings
+from services.shared.settings import EngineSettings, Settings
 
 DISK_RESERVE = 100_000_000  # bytes for manifests, ledgers, logs, and what a file system keeps for itself
 RUN_MEMORY = 300_000_000  # bytes of the engine besides weights and KV cache: compute buffers, vocabulary, Python
@@ -49,11 +49,11 @@ def require(plan: Plan, settings: Settings, volume: Volume) -> None:
             f"not enough disk for {what}: preparing it takes {need}, and {hardware.human(free)} are free in {volume.root}; "
             "free some space, set [paths] volume to a larger disk, or choose a smaller model or quant"
         )
-    need, free = memory(plan, found, quant, settings.engine.cells), hardware.memory_available()
+    need, free = memory(plan, found, quant, settings.engine), hardware.memory_available()
     if need.total > free:
         raise NotEnough(
             f"not enough memory for {what}: it takes {need}, and {hardware.human(free)} are available; "
-            "choose a smaller model or quant, lower [engine] cells, or give the machine or container more memory"
+            "choose a smaller model or quant, lower [engine] cells or store, or give the machine or container more memory"
         )
 
 
@@ -72,10 +72,11 @@ def disk(plan: Plan, figures: Figures, quant: str, there: int) -> Need:
     return Need({"download": download, "conversion": conversion, "result": result, "reserve": DISK_RESERVE})
 
 
-def memory(plan: Plan, figures: Figures, quant: str, cells: int) -> Need:
-    """Bytes of memory of whatever takes most: preparing the model, or running it with its weights and a full KV cache."""
+def memory(plan: Plan, figures: Figures, quant: str, engine: EngineSettings) -> Need:
+    """Bytes of memory of whatever takes most: preparing the model, or running it with its weights, a full KV cache and a full store."""
     weights = plan.size if _as_it_is(figures, quant) else _result(plan, figures, quant)
-    run = Need({"weights": weights, f"KV cache of {cells} cells": (figures.cell or 0) * cells, "computing": RUN_MEMORY})
+    cache = (figures.cell or 0) * engine.cells
+    run = Need({"weights": weights, f"KV cache of {engine.cells} cells": cache, "store": engine.store << 20, "computing": RUN_MEMORY})
     steps = Need({"conversion, quantization and check": sizes.memory_estimate(weights)})
     return max(run, steps, key=lambda need: need.total)
 

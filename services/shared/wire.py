@@ -145,8 +145,9 @@ class Counted:
 @_message
 @dataclass(frozen=True)
 class Observed:
-    """Load now: requests running and waiting, KV cells in use, tokens made a second over the last few seconds, RSS in bytes. Since
-    the start: tokens, seconds in steps and in the model alone, times that a request had to give way. `stored`: bytes in the store."""
+    """Load now: requests running and waiting, KV cells in use, tokens made a second over the last few seconds, RSS in bytes, threads that
+    compute (fewer while other programs take CPUs), bytes in the store. Since the start: tokens, seconds in steps and in the model alone,
+    times that a request had to give way."""
 
     id: str
     running: int
@@ -160,6 +161,7 @@ class Observed:
     decode_seconds: float = 0.0
     preempted: int = 0
     stored: int = 0
+    threads: int = 0
 
 
 @_message

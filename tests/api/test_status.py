@@ -101,6 +101,7 @@ def test_ready(api: Stand) -> None:
     assert seen["engine"] == {
         "threads": 2,
         "threads_reason": "limited by a test",
+        "threads_now": 0,
         "running": 0,
         "waiting": 1,
         "sequences": 4,

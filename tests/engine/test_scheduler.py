@@ -99,6 +99,17 @@ def test_many_prompts_get_more_of_a_step_than_one() -> None:
     assert sum(count for _, count in bench.step()) == 256
 
 
+def test_readers_of_another_adapter_get_no_share_of_this_step() -> None:
+    bench = Bench(cells=10_000, slots=20, step=256)
+    bench.add(1)
+    bench.step()
+    bench.add(300)
+    for _ in range(5):
+        bench.add(300, adapter="poet")
+    steps = [bench.step() for _ in range(2)]
+    assert sorted(sum(count for name, count in step if name != 1) for step in steps) == [31, 256]  # beside the writer, and alone
+
+
 def test_a_reader_gets_on_however_many_write() -> None:
     bench = Bench(cells=10_000, slots=60)
     for _ in range(40):

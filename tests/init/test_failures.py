@@ -46,8 +46,8 @@ def test_no_memory(init: Init, hub: Hub, small: Path, tmp_path: Path) -> None:
     sentence = init.refused("--model", REPO, ENGINE__CELLS=4194304)
     assert re.fullmatch(
         r"not enough memory for someone/small-llama at q4_k_m: it takes 1\.7 TB "
-        r"\(weights [\d.]+ MB, KV cache of 4194304 cells 1\.7 TB, computing 300\.0 MB\), and [\d.]+ GB are available; "
-        r"choose a smaller model or quant, lower \[engine\] cells, or give the machine or container more memory",
+        r"\(weights [\d.]+ MB, KV cache of 4194304 cells 1\.7 TB, store 268\.4 MB, computing 300\.0 MB\), and [\d.]+ GB are available; "
+        r"choose a smaller model or quant, lower \[engine\] cells or store, or give the machine or container more memory",
         sentence,
     )
     assert init.written() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from services.init import architectures, plan, preflight, sources
 from services.init.plan import Figures, Plan
 from services.init.verify import Expected
 from services.init.volume import Volume
+from services.shared import settings
 from tests.init.conftest import Init
 
 DEEPSEEK = {
@@ -50,11 +52,12 @@ def test_parts_that_are_there_are_not_needed_again(deepseek: tuple[Plan, Figures
     assert preflight.disk(*deepseek, "q4_k_m", 0).parts["download"] == before - 1_000_000
 
 
-def test_memory_is_weights_and_the_whole_cache(deepseek: tuple[Plan, Figures]) -> None:
-    need = preflight.memory(*deepseek, "q4_k_m", 16384)
+def test_memory_is_weights_and_the_whole_cache_and_the_store(deepseek: tuple[Plan, Figures]) -> None:
+    need = preflight.memory(*deepseek, "q4_k_m", dataclasses.replace(settings.load({}).engine, cells=16384, store=256))
     assert need.parts["KV cache of 16384 cells"] == 16384 * 28672
-    assert 1.8 * GB < need.total < 2 * GB
-    assert str(need).startswith("1.9 GB (weights 1.1 GB, KV cache of 16384 cells 469.8 MB, computing 300.0 MB)")
+    assert need.parts["store"] == 256 << 20
+    assert 2.1 * GB < need.total < 2.2 * GB
+    assert str(need).startswith("2.1 GB (weights 1.1 GB, KV cache of 16384 cells 469.8 MB, store 268.4 MB, computing 300.0 MB)")
 
 
 def test_figures_of_a_checkpoint_and_of_its_gguf_agree(init: Init, small: Path) -> None:
