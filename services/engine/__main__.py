@@ -21,8 +21,8 @@ from services.shared.settings import Settings, SettingsError
 log = logging.getLogger("engine")
 # Threads that wait for each other spin for a while, then sleep. Where every CPU has a thread, any other process takes one away in the
 # middle of a step, and libgomp's own 300,000 rounds keep the others spinning until it is back: steps of 36 ms became steps of 0.6 to
-# 3 s. This many outlast the API's work beside a step, and no more (docs/performance.md).
-SPIN = "20000"
+# 3 s. This many outlast what the API and other small things take beside a step, and no more (docs/performance.md).
+SPIN = "100000"
 
 
 def main() -> int:

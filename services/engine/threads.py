@@ -14,9 +14,9 @@ from pathlib import Path
 from services.shared import logs
 
 log = logging.getLogger("engine")
-LOOK = 0.25  # seconds of computing between two looks
-CROWDED = 0.25  # CPUs taken away, from which a thread gives way; the API's work beside a quiet decode takes 0.01 to 0.03
-PATIENCE = 5.0  # seconds until the thread is tried again, and twice as long each time that this was too early
+LOOK = 1.0  # seconds of computing between two looks
+CROWDED = 0.5  # CPUs taken away, from which a thread gives way; the API beside a quiet decode takes 0.01 to 0.03, one busy program 0.9
+PATIENCE = 2.0  # seconds until the thread is tried again, and twice as long each time that this was too early
 LONGEST = 60.0
 RESTED = 0.1  # seconds without computing after which a look begins anew
 
