@@ -91,8 +91,10 @@ def probe(job: Job) -> Figures:
 def _measure(job: Job) -> Figures:
     """The work itself."""
     from services.engine.native import NativeModel
+    from services.engine.pages import enlarge
 
     model = NativeModel(Path(job.path), context=job.context, cells=job.cells, slots=SEQUENCES, step=job.batch, threads=job.threads)
+    enlarge()
     tokens = min(job.tokens, model.context // 2)
     length = min(job.prompt, model.context - tokens)
     each = min(tokens, (model.cells - length) // SEQUENCES)

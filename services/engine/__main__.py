@@ -8,10 +8,12 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 from services.engine.engine import Engine
+from services.engine.pages import enlarge
 from services.engine.server import Server
 from services.engine.threads import Threads, waited
 from services.engine.worker import Worker
@@ -94,6 +96,7 @@ async def run(config: Settings, directory: Path) -> int:
             seconds=f"{time.monotonic() - began:.1f}",
         ),
     )
+    threading.Thread(target=enlarge, name="pages", daemon=True).start()  # a large model takes seconds, in which it can answer already
     hello = wire.Hello(
         model=str(directory),
         context=model.context,
