@@ -32,6 +32,7 @@ LIMITS = llguidance.LLParserLimits(max_lexer_states=20_000, max_grammar_size=100
 PATIENCE, PATIENCE_PER_TOKEN = 1.0, 0.01
 # As models write JSON, but without room to write nothing but white space for ever.
 SPACE = r"( |\n[ \t]{0,32})"
+Frame = tuple[str, str]
 _starting = threading.Lock()  # the size of stacks is the process's
 
 
@@ -98,21 +99,21 @@ class Grammars:
         self._tokens, self._special = tokens, special
         self._lock, self._building = threading.Lock(), threading.Lock()
         self._tokenizer: llguidance.LLTokenizer | None = None
-        self._compiled: OrderedDict[tuple[str | None, str | None], llguidance.LLMatcher] = OrderedDict()
+        self._compiled: OrderedDict[tuple[str | None, str | None, Frame], llguidance.LLMatcher] = OrderedDict()
 
-    def start(self, gbnf: str | None, schema: str | None) -> Grammar | None:
-        """The beginning of one of both; None for neither.
+    def start(self, gbnf: str | None, schema: str | None, frame: Frame = ("", "")) -> Grammar | None:
+        """The beginning of one of both; None for neither. `frame`: texts before and after what the schema describes.
 
         Raises:
             GrammarError: it can't be used; says why.
         """
         if gbnf is None and schema is None:
             return None
-        key = gbnf, schema
+        key = gbnf, schema, frame
         with self._lock:
             matcher = self._compiled.get(key)
         if matcher is None:
-            matcher = self._compile(gbnf, schema)  # not under the lock: it can take seconds
+            matcher = self._compile(gbnf, schema, frame)  # not under the lock: it can take seconds
         with self._lock:
             self._compiled[key] = matcher
             self._compiled.move_to_end(key)
@@ -120,14 +121,16 @@ class Grammars:
                 self._compiled.popitem(last=False)
         return Grammar(matcher.deep_copy(), self._tokens.size, self._tokens.ends)
 
-    def _compile(self, gbnf: str | None, schema: str | None) -> llguidance.LLMatcher:
+    def _compile(self, gbnf: str | None, schema: str | None, frame: Frame) -> llguidance.LLMatcher:
         name = "grammar" if schema is None else "json_schema"
         if not self._tokens.ends:
             raise GrammarError(f"{name} can't be used: this model has no token that ends an answer")
         if len((gbnf or schema or "").encode("utf-8", "replace")) > MAX_SIZE:
             raise GrammarError(f"{name} is longer than {MAX_SIZE} bytes")
         try:
-            sources = [_from_schema(schema)] if schema is not None else map(llguidance.LLMatcher.grammar_from_lark, translate(gbnf or ""))
+            sources = (
+                [_from_schema(schema, frame)] if schema is not None else map(llguidance.LLMatcher.grammar_from_lark, translate(gbnf or ""))
+            )
             return _on_large_stack(self._first, list(sources))
         except GrammarError as error:
             raise GrammarError(f"{name} can't be used: {error}") from None
@@ -192,7 +195,7 @@ def _on_large_stack(compile_: Callable[[list[str]], llguidance.LLMatcher], sourc
     return matcher
 
 
-def _from_schema(text: str) -> str:
+def _from_schema(text: str, frame: Frame) -> str:
     """A JSON schema as a grammar of the library. What it can't express it names when it compiles."""
     try:
         schema = json.loads(text, parse_constant=_no_constant)
@@ -209,9 +212,17 @@ def _from_schema(text: str) -> str:
     if _multiple(schema) > MAX_MULTIPLE:
         raise GrammarError(f"multipleOf: {MAX_MULTIPLE} is the most, decimal points aside, also for the least common multiple of several")
     try:
-        return str(llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_pattern": SPACE}))
+        plain = str(llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_pattern": SPACE}))
+        return _framed(schema, frame) if any(frame) else plain
     except ValueError as error:
         raise GrammarError(_first_line(str(error))) from None
+
+
+def _framed(schema: dict[str, Any], frame: Frame) -> str:
+    """The same with a text before and after it."""
+    before, after = (json.dumps(text) if text else "" for text in frame)
+    inner = json.dumps({**schema, "x-guidance": {"whitespace_pattern": SPACE}})
+    return str(llguidance.LLMatcher.grammar_from_lark(f"start: {before} value {after}\nvalue: %json {inner}\n"))
 
 
 def _no_constant(name: str) -> Any:

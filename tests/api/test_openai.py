@@ -630,7 +630,8 @@ def test_alive_comes_again_and_again_but_never_between_events() -> None:
             raise AssertionError("nobody connects")
 
         answer = Answer(EngineClient(Path("unused"), on_hello), "r")
-        completion = Completion(answer, ReasoningSplitter(in_thought=False, by_token=True), answered.append)
+        splitter = ReasoningSplitter(in_thought=False, by_token=True)
+        completion = Completion(answer, splitter, lambda text, calls: answered.append(text))
 
         async def engine() -> None:
             await asyncio.sleep(0.35)
