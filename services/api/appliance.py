@@ -114,7 +114,7 @@ class Appliance:
         form = model.calls(conversation)
         prompt = await model.render(conversation)
         if form is not None:
-            wanted = tools.forced(form, conversation, wanted)
+            wanted = tools.bound(form, conversation, wanted)
         if conversation.thinking is False:
             wanted = replace(wanted, thought_limit=0)  # also where the template opens a thought all the same, or the model does
         may_think = not prompt.in_thought and conversation.thinking is not False

@@ -32,11 +32,12 @@ class Message:
 
 @dataclass(frozen=True)
 class Tool:
-    """A function that the model may call. `parameters` is the JSON schema of its arguments."""
+    """A function that the model may call. `parameters` is the JSON schema of its arguments; with `strict` they satisfy it for sure."""
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Wanted:
     """How it shall be answered. `sampling` overlays the authors' defaults, with wire.Sampling's names; 0 and None are no limit.
 
     logit_bias: (token id, number to add to its logit). logprobs: how many of the most likely tokens to tell with each, None for no
-    logprobs. grammar (GBNF) or json_schema (JSON text; "{}" is any value): what the answer, not the thought, must satisfy; json_frame are
-    texts before and after that JSON, set by tools.py.
+    logprobs. grammar (GBNF) or json_schema (JSON text; "{}" is any value): what the answer, not the thought, must satisfy; frame and
+    instead, as in wire.Sampling, are for tools.py to set.
     thought_limit: tokens of thought, then its end is forced. user: whose turn it is in the line.
     """
 
@@ -70,7 +71,8 @@ class Wanted:
     logprobs: int | None = None
     grammar: str | None = None
     json_schema: str | None = None
-    json_frame: tuple[str, str] = ("", "")
+    frame: tuple[str, str] = ("", "")
+    instead: str | None = None
     thought_limit: int | None = None
     seconds: float = 0.0
     user: str = ""

@@ -15,6 +15,7 @@ from services.api.errors import InvalidRequest
 
 SHOWN = 20  # unknown fields that a header names
 LONGEST = 100  # characters of a name in it
+DEEPEST = 64  # levels of JSON in a field
 
 
 def _characters(text: str) -> str:
@@ -29,6 +30,25 @@ def _listed(stop: Any) -> Any:
     return [stop] if isinstance(stop, str) else stop
 
 
+def _plain(value: Any) -> Any:
+    """JSON of a depth that everybody's parser takes, with no half characters in any string or key."""
+    level, depth = [value], 0
+    while level:
+        inner: list[Any] = []
+        for one in level:
+            if isinstance(one, str):
+                _characters(one)
+            elif isinstance(one, Mapping):
+                inner += [*one.keys(), *one.values()]
+            elif isinstance(one, list):
+                inner += one
+        level, depth = inner, depth + 1
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+    return value
+
+
+Json = Annotated[dict[str, Any], AfterValidator(_plain)]
 Text = Annotated[str, AfterValidator(_characters)]
 StopStrings = Annotated[Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=16)] | None, BeforeValidator(_listed)]
 

@@ -118,5 +118,6 @@ class ServedModel:
             logprobs=wanted.logprobs,
             grammar=wanted.grammar,
             json_schema=wanted.json_schema,
-            json_frame=wanted.json_frame,
+            frame=wanted.frame,
+            instead=wanted.instead,
         )

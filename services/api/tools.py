@@ -50,21 +50,25 @@ def form(template: str) -> Form | None:
     return BARE if '"parameters"' in template else None
 
 
-def forced(form: Form, conversation: Conversation, wanted: Wanted) -> Wanted:
-    """What is wanted of an answer that may hold calls: one is forced where tool_choice says so.
+def bound(form: Form, conversation: Conversation, wanted: Wanted) -> Wanted:
+    """What is wanted of an answer that may hold calls: that there is one, where tool_choice says so; that what it calls a call is one,
+    where a tool is strict; or a call instead of what the answer has to satisfy.
 
     Raises:
-        InvalidRequest: it names no tool, or the answer shall satisfy something else at the same time.
+        InvalidRequest: tool_choice names no tool, or a grammar has no place for calls.
     """
-    choice = conversation.tool_choice
+    choice, tools = conversation.tool_choice, conversation.tools
     if not conversation.parallel_calls and form.end:
         wanted = replace(wanted, stop=(*wanted.stop, form.end))
+    if wanted.grammar is not None:
+        raise InvalidRequest("a grammar of the answer has no place for the calls of tools", param="grammar")
     if choice == "auto":
-        return wanted
-    if wanted.grammar is not None or wanted.json_schema is not None:
-        raise InvalidRequest(f"tool_choice {choice!r} does not go with a grammar or schema of the answer", param="tool_choice")
-    call = json.dumps(schema(form, conversation.tools, choice), ensure_ascii=False)
-    return replace(wanted, json_schema=call, json_frame=(f"{form.start}\n", f"\n{form.end}") if form.start else ("", ""))
+        if wanted.json_schema is None and not any(tool.strict for tool in tools):
+            return wanted
+        tools = tuple(tool if tool.strict else replace(tool, parameters={}) for tool in tools)
+        wanted = replace(wanted, instead=wanted.json_schema or "")
+    call = json.dumps(schema(form, tools, choice), ensure_ascii=False)
+    return replace(wanted, json_schema=call, frame=(form.start, form.end))
 
 
 def reader(form: Form, conversation: Conversation) -> CallReader:
@@ -78,7 +82,7 @@ def schema(form: Form, tools: Sequence[Tool], choice: str) -> dict[str, Any]:
     Raises:
         InvalidRequest: there is no such tool.
     """
-    wanted = [tool for tool in tools if choice in ("required", tool.name)]
+    wanted = [tool for tool in tools if choice in ("auto", "required", tool.name)]
     if not wanted:
         raise InvalidRequest(f"tool_choice: there is no tool {choice!r}", param="tool_choice")
     if len(wanted) == 1:

@@ -245,14 +245,14 @@ class NativeModel:
             if token in self._silent:
                 return f"logit_bias can't be set for control token {token}"
         try:
-            self._grammars.start(sampling.grammar, sampling.json_schema, sampling.json_frame)
+            self._grammars.start(sampling.grammar, sampling.json_schema, sampling.frame, sampling.instead)
         except GrammarError as error:
             return str(error)
         return None
 
     def sampler(self, sampling: Sampling) -> Sampler:
         """A sampler for one sequence, whose sampling was not refused."""
-        grammar = self._grammars.start(sampling.grammar, sampling.json_schema, sampling.json_frame)
+        grammar = self._grammars.start(sampling.grammar, sampling.json_schema, sampling.frame, sampling.instead)
         kind = GreedySampler if sampling.temperature < COLD else ChainSampler
         return kind(self._context, self.vocabulary.size, sampling, grammar)
 

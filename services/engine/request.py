@@ -71,11 +71,13 @@ def _sampling_problem(sampling: Any) -> str | None:
         value = getattr(sampling, name)
         if not (value is None or (isinstance(value, str) and value)):
             return f"{name} must be text that is not empty"
-    frame = sampling.json_frame
+    frame = sampling.frame
     if not (isinstance(frame, tuple) and len(frame) == 2 and all(isinstance(text, str) for text in frame)):
-        return "json_frame must be two texts"
-    if frame != ("", "") and sampling.json_schema is None:
-        return "json_frame needs a json_schema"
+        return "frame must be two texts"
+    if not (sampling.instead is None or isinstance(sampling.instead, str)):
+        return "instead must be text"
+    if (any(frame) or sampling.instead is not None) and sampling.json_schema is None:
+        return "frame and instead need a json_schema"
     if sampling.grammar is not None and sampling.json_schema is not None:
         return "grammar and json_schema can't both be set"
     return _bias_problem(sampling.logit_bias)

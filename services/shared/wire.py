@@ -41,7 +41,8 @@ class Sampling:
 
     logit_bias: (token, number to add to its logit); -100 forbids it. logprobs: how many of the most likely tokens to tell with each
     token, None for no logprobs at all. grammar (GBNF) or json_schema (its JSON text; "{}" is any value): what the answer, not the
-    thought, must satisfy; json_frame: texts that stand before and after that JSON.
+    thought, must satisfy; frame: tags that stand before and after that JSON; instead: what may come in its place, None for nothing, ""
+    for any text, also around it, or another JSON schema.
     """
 
     temperature: float = 0.6
@@ -56,7 +57,8 @@ class Sampling:
     logprobs: int | None = None
     grammar: str | None = None
     json_schema: str | None = None
-    json_frame: tuple[str, str] = ("", "")
+    frame: tuple[str, str] = ("", "")
+    instead: str | None = None
 
 
 @_message
