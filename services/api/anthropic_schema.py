@@ -118,7 +118,7 @@ class Thinking(BaseModel):
     """`adaptive` leaves it to the model. `omitted`: the thought is not shown."""
 
     type: Literal["enabled", "disabled", "adaptive"]
-    budget_tokens: Annotated[int, Field(ge=1)] | None = None
+    budget_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     display: Literal["summarized", "omitted"] | None = None
 
 

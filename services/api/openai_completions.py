@@ -49,7 +49,7 @@ class CompletionRequest(BaseModel):
     n: Annotated[int, Field(ge=1, le=CHOICES)] | None = None
     best_of: Annotated[int, Field(ge=1)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=SCORED)] | None = None
-    logit_bias: dict[Annotated[int, Field(ge=0)], Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: dict[Annotated[int, Field(ge=0, lt=2**31)], Annotated[float, Field(ge=-100, le=100)]] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = LENGTH
     stream: bool | None = None
     stream_options: StreamOptions | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.api import effort, fields
 from services.api.conversation import Conversation, Message, Tool, ToolCall
@@ -30,9 +30,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
 }
 NOT_KEPT = ("store", "previous_response_id", "conversation", "background")
 # known fields that say something about the client or about OpenAI's own operation, not about the answer
-INDIFFERENT = {
-    *("metadata", "service_tier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "access_programs", "stream_options")
-}
+INDIFFERENT = {*("service_tier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "access_programs", "stream_options")}
 INCLUDED = ("reasoning.encrypted_content", "message.output_text.logprobs")  # the former is for what is not kept; here thoughts are told
 PARTS = ("input_text", "output_text", "text", "refusal", "reasoning_text", "summary_text")
 ITEMS = ("message", "function_call", "function_call_output", "reasoning")
@@ -83,30 +81,23 @@ class ReasoningItem(Item):
     type: Literal["reasoning"]
 
 
-def _kind(item: Any) -> str | None:
-    """The type of an item, which messages may leave out."""
-    if not isinstance(item, dict):
-        return None
-    kind = item.get("type") or ("message" if "role" in item else None)
-    if kind == "item_reference":
-        raise ValueError("items of type 'item_reference' are not supported: nothing is kept here that they could refer to")
-    if kind not in ITEMS:
-        raise ValueError(f"items of type {str(kind)[:100]!r} are not supported")
-    return str(kind)
-
-
-AnyItem = Annotated[
-    Annotated[MessageItem, Tag("message")]
-    | Annotated[CallItem, Tag("function_call")]
-    | Annotated[CallOutputItem, Tag("function_call_output")]
-    | Annotated[ReasoningItem, Tag("reasoning")],
-    Discriminator(_kind),
-]
+AnyItem = Annotated[MessageItem | CallItem | CallOutputItem | ReasoningItem, Field(discriminator="type")]
 
 
 def _items(given: Any) -> Any:
-    """A text is one message of the user."""
-    return [{"role": "user", "content": given}] if isinstance(given, str) else given
+    """A text is one message of the user; messages may leave out their type. What we can't read is refused by name."""
+    if isinstance(given, str):
+        return [{"type": "message", "role": "user", "content": given}]
+    if not isinstance(given, list):
+        return given
+    items = [{"type": "message", **item} if isinstance(item, dict) and "role" in item else item for item in given]
+    for item in items:
+        kind = item.get("type") if isinstance(item, dict) else None
+        if kind == "item_reference":
+            raise ValueError("items of type 'item_reference' are not supported: nothing is kept here that they could refer to")
+        if isinstance(kind, str) and kind not in ITEMS:
+            raise ValueError(f"items of type {kind[:100]!r} are not supported")
+    return items
 
 
 class Format(BaseModel):
@@ -164,6 +155,7 @@ class ResponseRequest(BaseModel):
     tools: list[OfferedFunction] | None = None
     tool_choice: Literal["auto", "none", "required"] | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
+    metadata: Annotated[dict[Text, Text], Field(max_length=16)] | None = None
     user: Text | None = None
     safety_identifier: Text | None = None
 
