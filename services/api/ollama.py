@@ -23,15 +23,14 @@ from services.shared import wire
 
 
 class JsonByDefault(APIRoute):
-    """Reads JSON whatever `curl -d` calls it, as all examples of Ollama's API do. Not from web pages (which name their origin): those
-    could send such bodies from anywhere without being asked for their right to do so."""
+    """Reads JSON whatever it is called, as Ollama does: `curl -d` calls it a form, litellm a text. Not so from web pages, which name their
+    origin: those can send forms and texts to anybody without asking whether they may."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            kind = request.headers.get("content-type", FORM)
-            if kind == FORM and "origin" not in request.headers:
+            if "origin" not in request.headers:
                 others = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
                 headers = [*others, (b"content-type", b"application/json")]
                 request = Request({**request.scope, "headers": headers}, request.receive)
@@ -41,7 +40,6 @@ class JsonByDefault(APIRoute):
 
 
 router = APIRouter(route_class=JsonByDefault)
-FORM = "application/x-www-form-urlencoded"
 Said = Callable[[str, str, Sequence[ToolCall]], dict[str, Any]]  # answer, thinking and calls, as one of the two routes names them
 
 

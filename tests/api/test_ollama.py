@@ -175,7 +175,7 @@ def test_the_examples_with_curl(api: Stand) -> None:
     """`curl -d` calls everything a form; a web page that does so names its origin."""
     body = json.dumps({"model": "scripted", "prompt": "Why?", "stream": False})
     form = {"Content-Type": "application/x-www-form-urlencoded"}
-    for headers in (form, {}):
+    for headers in (form, {"Content-Type": "text/plain; charset=utf-8"}, {}):
         assert httpx.post(f"{api.url}/api/generate", content=body, headers=headers, timeout=30).json()["response"] == "Hello there"
         assert httpx.post(f"{api.url}/api/show", content='{"model": "scripted"}', headers=headers, timeout=30).status_code == 200
     page = httpx.post(f"{api.url}/api/generate", content=body, headers={**form, "Origin": api.url}, timeout=30)
