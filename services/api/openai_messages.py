@@ -113,12 +113,13 @@ class ToolBody(BaseModel):
         return fields.unknown(self.model_extra or {}, (), place) + fields.unknown(self.function.model_extra or {}, (), f"{place}function.")
 
 
-class ChosenFunction(BaseModel):
-    name: Text
+def _chosen(choice: Any) -> Any:
+    """none, auto, required, or the name of the tool that must be called."""
+    if choice is None or choice in ("none", "auto", "required"):
+        return choice
+    if isinstance(choice, dict) and choice.get("type") == "function" and isinstance(choice.get("function"), dict):
+        return choice["function"].get("name") or ""
+    raise ValueError("must be none, auto, required, or a function's name as an object of type function")
 
 
-class Choice(BaseModel):
-    """The one tool that must be called."""
-
-    type: Literal["function"]
-    function: ChosenFunction
+ToolChoice = Annotated[Text | None, BeforeValidator(_chosen)]

@@ -11,7 +11,7 @@ from services.api import fields
 from services.api.conversation import Conversation, Wanted
 from services.api.errors import InvalidRequest
 from services.api.fields import Json, StopStrings, Text
-from services.api.openai_messages import ChatMessage, Choice, ToolBody
+from services.api.openai_messages import ChatMessage, ToolBody, ToolChoice
 
 MOST_ANSWERS = 8  # choices of one request
 # known fields that would change the answer, with the values that change nothing
@@ -110,7 +110,7 @@ class ChatRequest(BaseModel):
     response_format: ResponseFormat | None = None
     grammar: Annotated[Text, Field(min_length=1)] | None = None
     tools: list[ToolBody] | None = None
-    tool_choice: Literal["none", "auto", "required"] | Choice | None = None
+    tool_choice: ToolChoice = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     enable_thinking: bool | None = None
@@ -143,11 +143,10 @@ class ChatRequest(BaseModel):
         Raises:
             InvalidRequest: tool calls that are none.
         """
-        choice = self.tool_choice.function.name if isinstance(self.tool_choice, Choice) else self.tool_choice
         return Conversation(
             tuple(message.message(number) for number, message in enumerate(self.messages)),
             tuple(tool.tool() for tool in self.tools or ()),
-            choice or "auto",
+            "auto" if self.tool_choice is None else self.tool_choice,
             self._thinking()[0],
             parallel_calls=self.parallel_tool_calls is not False,
         )

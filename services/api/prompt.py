@@ -76,7 +76,10 @@ class ChatTemplate:
         messages = [turns.without_thought(message) for message in messages]
         switches: dict[str, Any] = {} if thinking is None else {name: thinking for name in SWITCHES if name in self.variables}
         error: ApiError | None = None
-        for style in turns.STYLES if any(message.calls for message in messages) else turns.STYLES[:1]:
+        calls = any(message.calls for message in messages)
+        for style in turns.STYLES:
+            if (style.described and not tools) or ((style.empty or style.json) and not calls):
+                continue  # the same as another
             try:
                 return self._render(turns.Turns(messages, tools, style), switches)
             except RecursionError:

@@ -45,9 +45,10 @@ BARE = Form("", "", "parameters")
 
 def form(template: str) -> Form | None:
     """The form that a chat template asks for; None for one that this version can't read."""
-    if TAGGED.start in template:
-        return None if "<function=" in template else TAGGED  # Qwen3-Coder's, in XML
-    return BARE if '"parameters"' in template else None
+    source = template.replace('\\"', '"')
+    if TAGGED.start in source:
+        return TAGGED if '"arguments":' in source else None  # others have XML between these tags
+    return BARE if '"parameters":' in source and "ipython" in source else None  # Llama's name for a tool
 
 
 def bound(form: Form, conversation: Conversation, wanted: Wanted) -> Wanted:

@@ -7,6 +7,7 @@ look for. Knows nothing of Jinja.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -38,14 +39,15 @@ class Mark(Protocol):
 
 
 class Style(NamedTuple):
-    """What a template wants of an assistant's turn with calls: no content at all when there is none, and arguments as an object; or an
-    empty text, or JSON."""
+    """What templates differ in: whether a tool without a description has an empty one; whether an assistant's turn that only calls has
+    an empty content or none; whether the arguments of calls are JSON or an object."""
 
-    none: bool
-    objects: bool
+    described: bool = False
+    empty: bool = False
+    json: bool = False
 
 
-STYLES = (Style(True, True), Style(False, True), Style(True, False), Style(False, False))
+STYLES = tuple(Style(*wishes) for wishes in itertools.product((False, True), repeat=3))
 
 
 class Turns:
@@ -59,7 +61,7 @@ class Turns:
         """What the template gets."""
         found: dict[str, Any] = {"messages": [self._turn(number, m, mark) for number, m in enumerate(self._messages)]}
         if self._tools:
-            found["tools"] = [_tool(number, tool, mark) for number, tool in enumerate(self._tools)]
+            found["tools"] = [self._tool(number, tool, mark) for number, tool in enumerate(self._tools)]
         return found
 
     def _turn(self, number: int, message: Message, mark: Mark) -> dict[str, Any]:
@@ -67,7 +69,7 @@ class Turns:
         turn: dict[str, Any] = {"role": message.role, "content": mark(message.content, place)}
         if message.calls:
             turn["tool_calls"] = [self._call(call, mark, Place(f"the tool calls of {place.what}", place.param)) for call in message.calls]
-            if not message.content and self._style.none:
+            if not message.content and not self._style.empty:
                 turn["content"] = None
         if message.role == "tool":
             turn["tool_call_id"] = mark(message.call_id)
@@ -76,16 +78,15 @@ class Turns:
         return turn
 
     def _call(self, call: ToolCall, mark: Mark, place: Place) -> dict[str, Any]:
-        arguments: Any = _marked(_object(call.arguments), mark) if self._style.objects else mark(call.arguments)
+        arguments: Any = mark(call.arguments) if self._style.json else _marked(_object(call.arguments), mark)
         return {"id": mark(call.id), "type": "function", "function": {"name": mark(call.name, place), "arguments": arguments}}
 
-
-def _tool(number: int, tool: Tool, mark: Mark) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": mark(tool.name, Place(f"tool {number}", f"tools.{number}"))}
-    if tool.description:
-        function["description"] = mark(tool.description)
-    function["parameters"] = _marked(tool.parameters or {"type": "object", "properties": {}}, mark, schema=True)
-    return {"type": "function", "function": function}
+    def _tool(self, number: int, tool: Tool, mark: Mark) -> dict[str, Any]:
+        function: dict[str, Any] = {"name": mark(tool.name, Place(f"tool {number}", f"tools.{number}"))}
+        if tool.description or self._style.described:
+            function["description"] = mark(tool.description)
+        function["parameters"] = _marked(tool.parameters or {"type": "object", "properties": {}}, mark, schema=True)
+        return {"type": "function", "function": function}
 
 
 def _object(text: str) -> Any:
