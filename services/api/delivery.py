@@ -23,6 +23,7 @@ from services.api.tools import Call
 from services.shared import wire
 
 DISCONNECT_CHECK = 0.1  # seconds between two looks whether the client of a whole answer is still there
+LEAST = -9999.0  # JSON has no infinity; OpenAI says so for tokens that can't come
 MAIL = 64  # events of several answers that wait for a slow reader
 
 
@@ -125,7 +126,7 @@ def scores(logprobs: Sequence[wire.TokenLogprob]) -> list[dict[str, Any]]:
 
 
 def _score(raw: bytes, score: float) -> dict[str, Any]:
-    return {"token": raw.decode(errors="replace"), "logprob": score, "bytes": list(raw)}
+    return {"token": raw.decode(errors="replace"), "logprob": max(score, LEAST), "bytes": list(raw)}
 
 
 async def together(completions: Sequence[Completion]) -> AsyncIterator[tuple[int, Event]]:
