@@ -59,3 +59,15 @@ HERMES_TOOLS = """{%- for tool in tools or [] %}{{- tool.function.name + ': ' + 
     {{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' + call.function.arguments | tojson + '}\\n</tool_call>' }}
   {%- endfor %}{{- m.content or '' }}{{- '<|im_end|>\\n' }}
 {%- endfor %}{{- '<|im_start|>assistant\\n' }}"""
+
+# R1's: no place for tools, but calls of earlier answers, whose arguments are text, in turns without any content.
+R1_CALLS = """{{- bos_token }}{%- for m in messages %}
+  {%- if m.role == 'user' %}{{- '<｜User｜>' + m.content }}{%- endif %}
+  {%- if m.role == 'assistant' and m.content is none %}
+    {%- for call in m.tool_calls %}{{- '<｜tool▁call▁begin｜>' + call['type'] + '<｜tool▁sep｜>' + call.function.name }}
+      {{- '\\n' + call.function.arguments + '<｜tool▁call▁end｜>' }}
+    {%- endfor %}{{- '<｜end▁of▁sentence｜>' }}
+  {%- endif %}
+  {%- if m.role == 'assistant' and m.content is not none %}{{- '<｜Assistant｜>' + m.content + '<｜end▁of▁sentence｜>' }}{%- endif %}
+  {%- if m.role == 'tool' %}{{- '<｜tool▁output▁begin｜>' + m.content + '<｜tool▁output▁end｜>' }}{%- endif %}
+{%- endfor %}{{- '<｜Assistant｜><think>\\n' }}"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from services.api import delivery
@@ -18,7 +18,6 @@ from services.api.tools import Call
 from services.shared import wire
 
 CHANNELS = {"thinking": "reasoning_content", "answer": "content"}
-LEAST = -9999.0  # JSON has no infinity; OpenAI says so for tokens that can't come
 
 
 class Head:
@@ -63,14 +62,9 @@ def figures(closings: Sequence[Closing]) -> dict[str, Any]:
     return {"usage": usage, "timings": timings}
 
 
-def scores(logprobs: Iterable[wire.TokenLogprob]) -> dict[str, Any]:
+def scores(logprobs: Sequence[wire.TokenLogprob]) -> dict[str, Any]:
     """The logprobs of a choice."""
-    content = [{**_score(token, value), "top_logprobs": [_score(*other) for other in top]} for token, value, top in logprobs]
-    return {"content": content, "refusal": None}
-
-
-def _score(token: bytes, value: float) -> dict[str, Any]:
-    return {"token": token.decode(errors="replace"), "logprob": max(value, LEAST), "bytes": list(token)}
+    return {"content": delivery.scores(logprobs), "refusal": None}
 
 
 class Frames:
