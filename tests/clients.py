@@ -398,6 +398,13 @@ class LiteLLM(Client):
 class LiteLLMOpenAI(LiteLLM):
     name = "litellm `openai/`"
 
+    def no_thought(self) -> None:
+        message = self.ask(extra_body={"reasoning_effort": "none"}).choices[0].message
+        assert message.content and not getattr(message, "reasoning_content", None)
+
+    def logprobs(self) -> None:
+        right("".join(entry.token for entry in self.ask(logprobs=True, top_logprobs=2).choices[0].logprobs.content))
+
     def tools(self) -> None:
         (call,) = self.ask(tools=[TOOL], tool_choice="required").choices[0].message.tool_calls
         called(call.function.arguments)
@@ -407,10 +414,23 @@ class LiteLLMOllama(LiteLLM):
     name = "litellm `ollama_chat/`"
     style, path = "ollama_chat/", ""
 
+    def no_thought(self) -> None:
+        message = self.ask(think=False).choices[0].message
+        assert message.content and not getattr(message, "reasoning_content", None)
+
+    def tools(self) -> None:
+        """As with Ollama's own client."""
+        read = self.ask(tools=[TOOL], max_tokens=1).usage.prompt_tokens
+        assert read > self.ask(max_tokens=1).usage.prompt_tokens
+
 
 class LiteLLMAnthropic(LiteLLM):
     name = "litellm `anthropic/`"
     style, path = "anthropic/", ""
+
+    def no_thought(self) -> None:
+        message = self.ask(thinking={"type": "disabled"}, allowed_openai_params=["thinking"]).choices[0].message
+        assert message.content and not getattr(message, "reasoning_content", None)
 
     def tools(self) -> None:
         (call,) = self.ask(tools=[TOOL], tool_choice="required").choices[0].message.tool_calls
@@ -433,6 +453,16 @@ class LangChain(Client):
 
     def in_asyncio(self) -> None:
         right(asyncio.run(self.home().ainvoke(TEXT)).text)
+
+    def thought(self) -> None:
+        """Over responses: of chat completions, this client drops everything that OpenAI's own models have not."""
+        done = self.home(use_responses_api=True, reasoning={"summary": "auto"}).invoke(TEXT)
+        assert [block["type"] for block in done.content_blocks] == ["reasoning", "text"]
+
+    def no_thought(self) -> None:
+        done = self.home(reasoning_effort="none").invoke(TEXT)
+        thought = done.usage_metadata["output_token_details"]["reasoning"]  # type: ignore[index,typeddict-item]
+        assert done.text and thought <= 2, thought  # its end counts
 
     def json(self) -> None:
         assert isinstance(self.home().with_structured_output(Product, method="json_schema").invoke(TEXT), Product)

@@ -47,6 +47,7 @@ def tooled(demo_volume: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def test_the_table_in_the_documentation_is_what_clients_find(tooled: Stand, pytestconfig: pytest.Config) -> None:
     found = clients.table(tooled.url)
+    print(found)
     assert [line for line in found.splitlines() if "no: " in line] == []
     if pytestconfig.getoption("--write-table"):
         clients.write(found)
