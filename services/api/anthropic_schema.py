@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.api import effort, fields
 from services.api.conversation import Conversation, Message, Tool, ToolCall
+from services.api.effort import Effort
 from services.api.errors import InvalidRequest
 from services.api.fields import Json, StopStrings, Text
 
@@ -129,7 +130,7 @@ class Format(BaseModel):
 
 class OutputConfig(BaseModel):
     model_config = ConfigDict(extra="allow")
-    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    effort: Effort | None = None
     format: Format | None = None
 
 

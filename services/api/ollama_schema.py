@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from services.api import effort, fields
 from services.api.conversation import Message, Tool, ToolCall
+from services.api.effort import Effort
 from services.api.errors import InvalidRequest
 from services.api.fields import Json, StopStrings, Text
 
@@ -119,7 +120,7 @@ class OllamaRequest(BaseModel):
     format: Annotated[Literal["json"] | Json | None, BeforeValidator(_said)] = None
     options: Options | None = None
     keep_alive: float | str | None = None
-    think: StrictBool | Literal["low", "medium", "high"] | None = None
+    think: StrictBool | Effort | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import httpx
@@ -10,8 +12,12 @@ import ollama
 import openai
 import pytest
 
+from services.api.anthropic_schema import CountRequest, MessagesRequest
+from services.api.ollama_schema import GenerateRequest, OllamaChatRequest, Options
+from services.api.openai_completions import CompletionRequest
+from services.api.openai_responses_schema import ResponseRequest
 from services.shared import secret
-from tests.api.scripted import stand
+from tests.api.scripted import Stand, stand
 
 SECRET = "k" * 40
 
@@ -50,3 +56,58 @@ def test_a_model_that_is_not_ready(tmp_path: Path) -> None:
     assert [(answer.status_code, answer.headers["retry-after"]) for answer in answers.values()] == [(503, "2")] * 2
     assert "loaded" in answers["/api/chat"].json()["error"]
     assert answers["/v1/messages"].json()["error"]["type"] == "overloaded_error"
+
+
+DEEP: list[Any] = []
+for _ in range(200):
+    DEEP = [DEEP]
+NASTY: list[Any] = [
+    "\ud800",
+    {"\udfff": "\ud800"},
+    ["\ud800"],
+    10**40,
+    -(10**40),
+    1e308,
+    DEEP,
+    {"type": "\ud800"},
+    [{"type": "\ud800"}],
+    [{}],
+    True,
+]
+QUESTION = [{"role": "user", "content": "?"}]
+BODIES: dict[str, dict[str, Any]] = {
+    "/api/chat": dict.fromkeys(OllamaChatRequest.model_fields) | {"model": "scripted", "messages": QUESTION, "stream": False},
+    "/api/generate": dict.fromkeys(GenerateRequest.model_fields) | {"model": "scripted", "prompt": "?", "stream": False},
+    "/api/show": {"model": "scripted"},
+    "/v1/messages": {"model": "scripted", "messages": QUESTION, "max_tokens": 5},
+    "/v1/messages/count_tokens": {"model": "scripted", "messages": QUESTION},
+    "/v1/completions": {"prompt": "?"},
+    "/v1/responses": {"input": "?"},
+}
+FIELDS = {
+    "/v1/messages": MessagesRequest.model_fields,
+    "/v1/messages/count_tokens": CountRequest.model_fields,
+    "/v1/completions": CompletionRequest.model_fields,
+    "/v1/responses": ResponseRequest.model_fields,
+}
+NESTED: dict[str, list[tuple[str, ...]]] = {
+    "/api/chat": [("options", name) for name in Options.model_fields],
+    "/v1/messages": [("thinking", "budget_tokens"), ("output_config", "format"), ("metadata", "user_id"), ("tool_choice", "name")],
+    "/v1/responses": [("reasoning", "effort"), ("text", "format"), ("tool_choice", "name"), ("metadata", "key")],
+    "/v1/completions": [("logit_bias", "5"), ("stream_options", "include_usage")],
+}
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_no_value_of_a_field_breaks_the_api(api: Stand, path: str) -> None:
+    body = BODIES[path]
+    places: list[tuple[str, ...]] = [(name,) for name in (*body, *FIELDS.get(path, ()))] + NESTED.get(path, [])
+    with httpx.Client(timeout=30) as client:
+        for place in dict.fromkeys(places):
+            for value in NASTY:
+                if place == ("stream",) and value is True:
+                    continue
+                inner = {"type": "enabled" if place[0] == "thinking" else "tool", place[1]: value} if len(place) == 2 else value
+                sent = json.dumps({**body, place[0]: inner})
+                response = client.post(api.url + path, content=sent, headers={"Content-Type": "application/json"})
+                assert response.status_code < 500, (place, str(value)[:50], response.text)
