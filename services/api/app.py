@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api import health, openai
+from services.api import anthropic, forms, health, ollama, ollama_models, openai, openai_completions, openai_responses
 from services.api.appliance import Appliance
 from services.api.auth import Auth
 from services.api.errors import ApiError, InvalidRequest, NotFound, TooLarge
@@ -43,7 +43,8 @@ def create_app(config: Settings) -> FastAPI:
     app = FastAPI(title="Cloister", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.appliance = home
     app.include_router(health.router)
-    app.include_router(openai.router)
+    for dialect in (openai, openai_completions, openai_responses, anthropic, ollama, ollama_models):
+        app.include_router(dialect.router)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -53,31 +54,27 @@ def create_app(config: Settings) -> FastAPI:
     return app
 
 
-def _response(error: ApiError) -> JSONResponse:
-    return JSONResponse(error.body(), status_code=error.status, headers=error.headers())
-
-
-async def _api_error(_: Request, error: Exception) -> JSONResponse:
+async def _api_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
-    return _response(error)
+    return forms.response(request.url.path, error)
 
 
-async def _validation_error(_: Request, error: Exception) -> JSONResponse:
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     """400 with the first problem's place and reason; the value itself is not repeated."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(step) for step in first["loc"] if step != "body")
     if first["type"] == "json_invalid":
-        return _response(InvalidRequest(f"the body is not valid JSON: {first['ctx']['error']}"))
-    return _response(InvalidRequest(f"{place or 'body'}: {first['msg']}", param=place or None))
+        return forms.response(request.url.path, InvalidRequest(f"the body is not valid JSON: {first['ctx']['error']}"))
+    return forms.response(request.url.path, InvalidRequest(f"{place or 'body'}: {first['msg']}", param=place or None))
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return _response(NotFound(f"there is no {request.url.path} here"))
+        return forms.response(request.url.path, NotFound(f"there is no {request.url.path} here"))
     wrong = InvalidRequest(f"{request.method} {request.url.path}: {error.detail}", code="http_error")
-    return JSONResponse(wrong.body(), status_code=error.status_code, headers=error.headers)
+    return JSONResponse(forms.body(request.url.path, wrong), status_code=error.status_code, headers=error.headers)
 
 
 class BodyLimit:
@@ -100,7 +97,7 @@ class BodyLimit:
             more = message.get("more_body", False)
         if max(length, len(body)) > self._limit:
             error = TooLarge(f"the body is longer than [api] max_body, {self._limit} bytes")
-            await _response(error)(scope, receive, send)
+            await forms.response(scope["path"], error)(scope, receive, send)
             return
         whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
         await self._app(scope, lambda: _ready(whole.pop()) if whole else receive(), send)
@@ -135,7 +132,7 @@ class RequestLog:
             log.error("unexpected error %s", logs.facts(type=type(error).__name__, at=" < ".join(places[:-7:-1])))
             if not status:
                 internal = ApiError("an internal error: the log of the api has the details", code="internal")
-                await _response(internal)(scope, receive, watched)
+                await forms.response(scope["path"], internal)(scope, receive, watched)
         finally:
             if scope["path"] not in QUIET:
                 seconds = f"{time.monotonic() - began:.2f}"

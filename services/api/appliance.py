@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from services.api import tools
 from services.api.completion import Completion
-from services.api.conversation import Conversation, Message, Wanted
+from services.api.conversation import Conversation, Message, ToolCall, Wanted
 from services.api.engine import Answer, EngineClient
 from services.api.errors import ApiError, EngineFailed, Unavailable
 from services.api.model import ServedModel
@@ -27,6 +29,7 @@ class Appliance:
 
     def __init__(self, config: Settings) -> None:
         self._config = config
+        self.strict = config.api.strict  # unknown fields are refused
         self.engine = EngineClient(config.paths.socket, self._on_hello)
         self._model: ServedModel | None = None
         self._broken: str | None = None
@@ -99,15 +102,65 @@ class Appliance:
         Raises:
             ApiError: another model, a template that refuses, a prompt that does not fit, a full queue, no engine.
         """
-        messages = conversation.messages
+        (completion,) = await self.complete_several(conversation, wanted, 1)
+        return completion
+
+    async def complete_several(self, conversation: Conversation, wanted: Wanted, count: int) -> list[Completion]:
+        """So many answers to one conversation; with a seed, the following ones have the following seeds. Raises as `complete` does."""
         model = self.model()
         adapter = model.accept(wanted.model)
-        prompt = await model.chat_template().render(messages)
-        answer = await self._send(prompt, wanted, adapter)
-        splitter = ReasoningSplitter(in_thought=prompt.in_thought, by_token=model.by_token)
-        return Completion(answer, splitter, lambda text: self._expect([*messages, Message("assistant", text)], adapter))
+        if wanted.thought_limit == 0:
+            conversation = replace(conversation, thinking=False)
+        form = model.calls(conversation)
+        prompt = await model.render(conversation)
+        if form is not None:
+            wanted = tools.bound(form, conversation, wanted)
+        if conversation.thinking is False:
+            wanted = replace(wanted, thought_limit=0)  # also where the template opens a thought all the same, or the model does
+        may_think = not prompt.in_thought and conversation.thinking is not False
+        kept = () if form is None else (form.start, form.end)
 
-    async def _send(self, prompt: Prompt, wanted: Wanted, adapter: str) -> Answer:
+        async def one(number: int) -> Completion:
+            answer = await self._send(prompt, _reseeded(wanted, number), adapter, may_think)
+            splitter = ReasoningSplitter(in_thought=prompt.in_thought, by_token=model.by_token, kept=kept)
+            reader = None if form is None else tools.reader(form, conversation)
+
+            def answered(text: str, calls: Sequence[ToolCall]) -> None:
+                if number == 0:
+                    self._expect(conversation, Message("assistant", text, tuple(calls)), adapter)
+
+            return Completion(answer, splitter, answered, reader)
+
+        return await _all(one(number) for number in range(count))
+
+    async def complete_text(self, text: str, wanted: Wanted) -> Completion:
+        """Let the model go on with a text, without its template: none of it is read as control tokens. Raises as `complete` does."""
+        (completion,) = await self.complete_text_several(text, wanted, 1)
+        return completion
+
+    async def complete_text_several(self, text: str, wanted: Wanted, count: int) -> list[Completion]:
+        """So many continuations of one text."""
+        model = self.model()
+        adapter = model.accept(wanted.model)
+        prompt = Prompt(tuple(part for part in ((True, model.bos), (False, text)) if part[1]), False)
+
+        async def one(number: int) -> Completion:
+            answer = await self._send(prompt, _reseeded(wanted, number), adapter)
+            return Completion(answer, ReasoningSplitter(in_thought=False, by_token=True, trim=False), lambda text, calls: None)
+
+        return await _all(one(number) for number in range(count))
+
+    async def count(self, conversation: Conversation) -> int:
+        """Tokens of the prompt that a conversation becomes.
+
+        Raises:
+            ApiError: a template that refuses, no engine.
+        """
+        model = self.model()
+        model.calls(conversation)
+        return await self.engine.count((await model.render(conversation)).parts)
+
+    async def _send(self, prompt: Prompt, wanted: Wanted, adapter: str, may_think: bool = False) -> Answer:
         """Send a prompt and wait until it is accepted."""
         model = self.model()
         request = wire.Generate(
@@ -118,6 +171,7 @@ class Appliance:
             stop=wanted.stop,
             ignore_eos=wanted.ignore_eos,
             in_thought=prompt.in_thought,
+            may_think=may_think,
             thought_limit=wanted.thought_limit,
             user=wanted.user,
             adapter=adapter,
@@ -132,16 +186,16 @@ class Appliance:
             raise
         return answer
 
-    def _expect(self, messages: Sequence[Message], adapter: str) -> None:
+    def _expect(self, conversation: Conversation, answer: Message, adapter: str) -> None:
         """The conversation will probably go on: let the engine read what the next prompt will begin with, in its idle time."""
-        task = asyncio.create_task(self._prepare(messages, adapter))
+        follows = Message("tool", "?", call_id=answer.calls[0].id) if answer.calls else Message("user", "?")
+        task = asyncio.create_task(self._prepare(replace(conversation, messages=(*conversation.messages, answer, follows)), adapter))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _prepare(self, messages: Sequence[Message], adapter: str) -> None:
+    async def _prepare(self, conversation: Conversation, adapter: str) -> None:
         with contextlib.suppress(ApiError):  # a template may refuse what is only a guess
-            prompt = await self.model().chat_template().render([*messages, Message("user", "?")])
-            self.engine.prepare(prompt.beginning(), adapter)
+            self.engine.prepare((await self.model().render(conversation)).beginning(), adapter)
 
     async def status(self) -> dict[str, Any]:
         """Everything /v1/status tells."""
@@ -183,6 +237,25 @@ class Appliance:
             "step_seconds": round(seen.step_seconds, 3),
             "decode_seconds": round(seen.decode_seconds, 3),
         }
+
+
+def _reseeded(wanted: Wanted, number: int) -> Wanted:
+    """For the answer of this number; without a seed, each has a random one anyway."""
+    seed = wanted.sampling.get("seed")
+    return wanted if seed is None or not number else replace(wanted, sampling={**wanted.sampling, "seed": seed + number})
+
+
+async def _all(starts: Iterable[Awaitable[Completion]]) -> list[Completion]:
+    """Start one after the other; when one is refused, the others are closed."""
+    started: list[Completion] = []
+    try:
+        for start in starts:
+            started.append(await start)
+    except BaseException:
+        for completion in started:
+            completion.close()
+        raise
+    return started
 
 
 def _progress(now: progress.Progress) -> dict[str, Any]:

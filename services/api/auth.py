@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.api import forms
 from services.api.errors import Unauthorized
 from services.shared.secret import Secrets
 
@@ -23,7 +23,7 @@ class Auth:
         scope["key"] = name or ""
         if scope["type"] == "http" and self._keys and scope["path"] not in OPEN and name is None:
             error = Unauthorized("an API key is needed and this is none: send `Authorization: Bearer KEY`; scripts/keys makes keys")
-            await JSONResponse(error.body(), status_code=error.status, headers=error.headers())(scope, receive, send)
+            await forms.response(scope["path"], error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.api.conversation import ToolCall
 from services.api.engine import Answer
-from services.api.reasoning import Piece, ReasoningSplitter
+from services.api.reasoning import Piece as Piece
+from services.api.reasoning import ReasoningSplitter
+from services.api.tools import Call as Call
+from services.api.tools import CallReader
 from services.shared import wire
 
 SILENCE = 5.0  # seconds after which a stream says that it is still alive
@@ -20,25 +24,29 @@ class Alive:
 
 @dataclass(frozen=True)
 class Closing:
-    """The answer is complete. `reason` is OpenAI's, stop or length; `details` say more where there is more to say: why it is shorter than
-    it might be, and what ended the thought."""
+    """The answer is complete. `reason` is OpenAI's: stop, length or tool_calls; `stop` the stop string that ended it, "" for none;
+    `details` say more where there is more to say: why it is shorter than it might be, and what ended the thought."""
 
     reason: str
     usage: dict[str, Any]
     timings: dict[str, float]
     details: dict[str, str]
+    stop: str = ""
 
 
-Event = Piece | wire.Queued | wire.Prefill | Alive | Closing
+Event = Piece | Call | wire.Queued | wire.Prefill | Alive | Closing
+Answered = Callable[[str, Sequence[ToolCall]], None]
 
 
 class Completion:
-    """The events of one accepted request. `answered` is told the answer's text, without the thought, once it is complete."""
+    """The events of one accepted request. `reader` finds tool calls in the answer, if there may be any. `answered` is told the answer's
+    text, without the thought, and its calls, once it is complete."""
 
-    def __init__(self, answer: Answer, splitter: ReasoningSplitter, answered: Callable[[str], None]) -> None:
+    def __init__(self, answer: Answer, splitter: ReasoningSplitter, answered: Answered, reader: CallReader | None = None) -> None:
         self._answer = answer
         self._splitter = splitter
         self._answered = answered
+        self._reader = reader
 
     async def events(self, silence: float = SILENCE) -> AsyncIterator[Event]:
         """All events until Closing; Alive after each `silence` seconds without one.
@@ -51,28 +59,40 @@ class Completion:
             match await self._answer.event(silence):
                 case None:
                     yield Alive()
-                case wire.Delta(text=new, special=special):
-                    for piece in self._splitter.push(new, special=special):
-                        said.append(piece.text if piece.channel == "answer" else "")
+                case wire.Delta(text=new, special=special, logprobs=logprobs):
+                    for piece in self._read(self._splitter.push(new, special=special, logprobs=logprobs)):
+                        if isinstance(piece, Piece) and piece.channel == "answer":
+                            said.append(piece.text)
                         yield piece
                 case wire.Finished() as finished:
-                    for piece in self._splitter.flush():
-                        said.append(piece.text if piece.channel == "answer" else "")
+                    for piece in self._read(self._splitter.flush(), end=True):
+                        if isinstance(piece, Piece) and piece.channel == "answer":
+                            said.append(piece.text)
                         yield piece
-                    if text := "".join(said):
-                        self._answered(text)
-                    yield closing(finished)
+                    calls = self._reader.calls if self._reader else []
+                    if (text := "".join(said)) or calls:
+                        self._answered(text, calls)
+                    yield closing(finished, called=bool(calls))
                     return
                 case (wire.Queued() | wire.Prefill()) as progress:
                     yield progress
+
+    def _read(self, pieces: list[Piece], *, end: bool = False) -> Sequence[Piece | Call]:
+        """The pieces with the calls that are in them."""
+        if self._reader is None:
+            return pieces
+        told: list[Piece | Call] = []
+        for piece in pieces:
+            told += [piece] if piece.channel == "thinking" else self._reader.push(piece)
+        return told + self._reader.flush() if end else told
 
     def close(self) -> None:
         """Nobody waits for it any more."""
         self._answer.close()
 
 
-def closing(f: wire.Finished) -> Closing:
-    """The figures of a finished answer; times in seconds."""
+def closing(f: wire.Finished, *, called: bool = False) -> Closing:
+    """The figures of a finished answer, which has `called` tools or not; times in seconds."""
     usage = {
         "prompt_tokens": f.prompt_tokens,
         "completion_tokens": f.generated_tokens,
@@ -93,4 +113,5 @@ def closing(f: wire.Finished) -> Closing:
     details = {"thought_ended": f.thought_ended} if f.thought_ended else {}
     if f.reason not in ("stop", "length"):
         details["reason"] = f.reason
-    return Closing("stop" if f.reason == "stop" else "length", usage, timings, details)
+    reason = "length" if f.reason != "stop" else "tool_calls" if called else "stop"
+    return Closing(reason, usage, timings, details, "" if called else f.stop)  # a closing tag may have been one

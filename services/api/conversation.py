@@ -32,22 +32,24 @@ class Message:
 
 @dataclass(frozen=True)
 class Tool:
-    """A function that the model may call. `parameters` is the JSON schema of its arguments."""
+    """A function that the model may call. `parameters` is the JSON schema of its arguments; with `strict` they satisfy it for sure."""
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool = False
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """`thinking`: None leaves it to the template; False asks for an answer without a thought, True for one with it.
-    `tool_choice`: auto, none, required, or the name of the one tool that must be called."""
+    """`thinking`: None leaves it to the template; False asks for an answer without a thought, True for one with it. `parallel_calls`
+    False: at most one call in an answer. `tool_choice`: auto, none, required, or the name of the one tool that must be called."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     tool_choice: str = "auto"
     thinking: bool | None = None
+    parallel_calls: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Wanted:
     """How it shall be answered. `sampling` overlays the authors' defaults, with wire.Sampling's names; 0 and None are no limit.
 
     logit_bias: (token id, number to add to its logit). logprobs: how many of the most likely tokens to tell with each, None for no
-    logprobs. grammar (GBNF) or json_schema (JSON text; "{}" is any value): what the answer, not the thought, must satisfy.
+    logprobs. grammar (GBNF) or json_schema (JSON text; "{}" is any value): what the answer, not the thought, must satisfy; frame and
+    instead, as in wire.Sampling, are for tools.py to set.
     thought_limit: tokens of thought, then its end is forced. user: whose turn it is in the line.
     """
 
@@ -68,6 +71,8 @@ class Wanted:
     logprobs: int | None = None
     grammar: str | None = None
     json_schema: str | None = None
+    frame: tuple[str, str] = ("", "")
+    instead: str | None = None
     thought_limit: int | None = None
     seconds: float = 0.0
     user: str = ""

@@ -4,6 +4,7 @@ ApiError
 ├── InvalidRequest        400  a field is wrong, or known but not supported
 │   └── ContextExceeded   400  the prompt does not fit
 ├── Unauthorized          401  no API key, or one that is not known
+├── Forbidden             403  nobody may do this here
 ├── NotFound              404  no such model or path
 ├── TooLarge              413  the body is longer than allowed
 ├── Overloaded            429  the waiting line is full
@@ -55,6 +56,10 @@ class Unauthorized(ApiError):
 
     def headers(self) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(ApiError):
+    status, type, code = 403, "invalid_request_error", "forbidden"
 
 
 class NotFound(ApiError):

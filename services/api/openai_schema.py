@@ -2,76 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from services.api.conversation import Message
+from services.api import fields
+from services.api.conversation import Conversation, Wanted
 from services.api.errors import InvalidRequest
+from services.api.fields import Json, StopStrings, Text
+from services.api.openai_messages import ChatMessage, ToolBody, ToolChoice
 
+MOST_ANSWERS = 8  # choices of one request
 # known fields that would change the answer, with the values that change nothing
 REFUSED: dict[str, tuple[Any, ...]] = {
-    "tools": (None, []),
-    "tool_choice": (None, "none", "auto"),
     "functions": (None, []),
     "function_call": (None, "none"),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
-    "logit_bias": (None, {}),
-    "response_format": (None, {"type": "text"}),
     "modalities": (None, ["text"]),
     "audio": (None,),
     "prediction": (None,),
     "web_search_options": (None,),
-    "reasoning_effort": (None,),
-    "verbosity": (None,),
+    "verbosity": (None, "medium"),
     "store": (None, False),
 }
 # known fields that say something about the client or about OpenAI's own operation, not about the answer
-INDIFFERENT = {"metadata", "service_tier", "prompt_cache_key", "prompt_cache_retention", "parallel_tool_calls"}
-
-
-# the same for a message's fields
-REFUSED_IN_MESSAGES: dict[str, tuple[Any, ...]] = {"tool_calls": (None, []), "function_call": (None,), "audio": (None,)}
-
-
-def _joined(content: Any) -> Any:
-    """The text of a message's content: a text, a list of text parts, or nothing."""
-    if content is None:
-        return ""
-    if not isinstance(content, list):
-        return content
-    if not all(isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) for part in content):
-        raise ValueError("this version reads text only, no images, sounds or files")
-    return "".join(part["text"] for part in content)
-
-
-def _characters(text: str) -> str:
-    """JSON can spell half of a surrogate pair, which is no character."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("the text holds half of a surrogate pair, which is no character")
-    return text
-
-
-def _listed(stop: Any) -> Any:
-    """One stop string is a list of one."""
-    return [stop] if isinstance(stop, str) else stop
-
-
-Text = Annotated[str, AfterValidator(_characters)]
-StopString = Annotated[Text, Field(min_length=1)]
-
-
-class ChatMessage(BaseModel):
-    """One turn. `reasoning_content` of earlier answers is accepted and left out of the prompt, as R1's template does."""
-
-    model_config = ConfigDict(extra="allow")
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[Text, BeforeValidator(_joined)] = ""
-
-    def message(self) -> Message:
-        return Message("system" if self.role == "developer" else self.role, self.content)
+INDIFFERENT = {"metadata", "service_tier", "prompt_cache_key", "prompt_cache_retention"}
+# reasoning_effort as tokens of thought; None is no limit. A thought of R1's has some 500 to 5000 tokens.
+EFFORTS: dict[str, int | None] = {"none": 0, "minimal": 128, "low": 512, "medium": 2048, "high": None, "xhigh": None}
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed")
 
 
 class StreamOptions(BaseModel):
@@ -83,16 +41,57 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool = False
 
 
+class JsonSchema(BaseModel):
+    """`strict` or not, the answer satisfies it."""
+
+    model_config = ConfigDict(extra="allow")
+    name: Text | None = None
+    description: Text | None = None
+    schema_: Annotated[Json | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """What the answer, not the thought, has to be."""
+
+    model_config = ConfigDict(extra="forbid")
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    def schema_text(self) -> str | None:
+        """The JSON schema as text, None for any text.
+
+        Raises:
+            InvalidRequest: it is missing.
+        """
+        if self.type == "text":
+            return None
+        if self.type == "json_object":
+            return '{"type": "object"}'
+        if self.json_schema is None:
+            raise InvalidRequest("response_format.json_schema is missing", param="response_format.json_schema")
+        return json.dumps(self.json_schema.schema_ or {}, ensure_ascii=False)
+
+
+class TemplateSwitches(BaseModel):
+    """What of a template's own variables may be set."""
+
+    model_config = ConfigDict(extra="forbid")
+    enable_thinking: bool | None = None
+    thinking: bool | None = None
+
+
 class ChatRequest(BaseModel):
-    """POST /v1/chat/completions. top_k, min_p, repeat_penalty and ignore_eos are the usual extensions. `thinking_budget` is the most
-    tokens of thought, `timeout` the most seconds until the answer ends; both are ours. `user` and `safety_identifier` (OpenAI's newer
-    name) tell users of one key apart, for whom the waiting line is fair."""
+    """POST /v1/chat/completions. top_k, min_p, repeat_penalty, ignore_eos, enable_thinking, chat_template_kwargs and grammar (GBNF) are
+    the usual extensions. `thinking_budget` is the most tokens of thought, `timeout` the most seconds until the answer ends; both are ours.
+    `user` and `safety_identifier` (OpenAI's newer name) tell users of one key apart, for whom the waiting line is fair."""
 
     model_config = ConfigDict(extra="allow")
     model: str | None = None
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     stream: bool = False
     stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_ANSWERS)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -103,37 +102,87 @@ class ChatRequest(BaseModel):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: Annotated[Annotated[list[StopString], Field(max_length=16)] | None, BeforeValidator(_listed)] = None
+    stop: StopStrings = None
     ignore_eos: bool = False
+    logit_bias: dict[Annotated[int, Field(ge=0)], Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    response_format: ResponseFormat | None = None
+    grammar: Annotated[Text, Field(min_length=1)] | None = None
+    tools: list[ToolBody] | None = None
+    tool_choice: ToolChoice = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    enable_thinking: bool | None = None
+    chat_template_kwargs: TemplateSwitches | None = None
     thinking_budget: Annotated[int, Field(ge=0)] | None = None
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     user: Text | None = None
     safety_identifier: Text | None = None
-    n: Literal[1] | None = None
 
     def check_extra(self) -> list[str]:
-        """Names of unknown fields, which are ignored and listed in a response header.
+        """Names of unknown fields.
 
         Raises:
             InvalidRequest: a known field that is not supported.
         """
         extra = self.model_extra or {}
-        refuse(extra, REFUSED)
+        fields.refuse(extra, REFUSED)
+        names = fields.unknown(extra, REFUSED.keys() | INDIFFERENT)
         for number, message in enumerate(self.messages):
-            refuse(message.model_extra or {}, REFUSED_IN_MESSAGES, f"messages.{number}.")
-        return [name for name in extra if name not in REFUSED and name not in INDIFFERENT]
+            names += message.check_extra(number)
+        for number, tool in enumerate(self.tools or ()):
+            names += tool.check_extra(number)
+        if self.response_format and self.response_format.json_schema:
+            names += fields.unknown(self.response_format.json_schema.model_extra or {}, (), "response_format.json_schema.")
+        return names
 
-    def stops(self) -> tuple[str, ...]:
-        """The stop strings."""
-        return tuple(self.stop or ())
+    def conversation(self) -> Conversation:
+        """What is said.
 
+        Raises:
+            InvalidRequest: tool calls that are none.
+        """
+        return Conversation(
+            tuple(message.message(number) for number, message in enumerate(self.messages)),
+            tuple(tool.tool() for tool in self.tools or ()),
+            "auto" if self.tool_choice is None else self.tool_choice,
+            self._thinking()[0],
+            parallel_calls=self.parallel_tool_calls is not False,
+        )
 
-def refuse(fields: Mapping[str, Any], refused: Mapping[str, tuple[Any, ...]], place: str = "") -> None:
-    """Check fields against those that are known but not supported.
+    def wanted(self, user: str) -> Wanted:
+        """How it shall be answered.
 
-    Raises:
-        InvalidRequest: one of them has a value that would change something.
-    """
-    for name in fields.keys() & refused.keys():
-        if fields[name] not in refused[name]:
-            raise InvalidRequest(f"{place}{name} is not supported by this version", param=place + name, code="unsupported_parameter")
+        Raises:
+            InvalidRequest: fields that don't go together.
+        """
+        if self.top_logprobs and not self.logprobs:
+            raise InvalidRequest("top_logprobs needs logprobs: true", param="top_logprobs")
+        return Wanted(
+            self.model,
+            {name: getattr(self, name) for name in SAMPLING},
+            max_tokens=self.max_completion_tokens or self.max_tokens or 0,
+            stop=tuple(self.stop or ()),
+            ignore_eos=self.ignore_eos,
+            logit_bias=tuple((self.logit_bias or {}).items()),
+            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            grammar=self.grammar,
+            json_schema=self.response_format.schema_text() if self.response_format else None,
+            thought_limit=self._thinking()[1],
+            seconds=self.timeout or 0.0,
+            user=user,
+        )
+
+    def _thinking(self) -> tuple[bool | None, int | None]:
+        """Whether to think, None for as the template likes, and for how many tokens at most. The more exact of several fields counts."""
+        switches = self.chat_template_kwargs or TemplateSwitches()
+        budget = self.thinking_budget
+        if budget is None and self.reasoning_effort:
+            budget = EFFORTS[self.reasoning_effort]
+        for switch in (self.enable_thinking, switches.enable_thinking, switches.thinking):
+            if switch is not None:
+                return switch, (budget or None) if switch else 0
+        if budget == 0:
+            return False, 0
+        return True if self.reasoning_effort or budget else None, budget

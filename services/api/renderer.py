@@ -8,6 +8,7 @@ when it has died. Owns the child and what is said over its pipes; what a prompt 
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 import signal
 import struct
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO
 
 import msgpack
 
-from services.api.conversation import Message
+from services.api.conversation import Message, Tool, ToolCall
 from services.api.errors import ApiError, InvalidRequest
 from services.api.prompt import ChatTemplate, Prompt, TemplateError
 from services.shared.settings import ROOT
@@ -29,10 +30,13 @@ SIZE = struct.Struct("!I")
 
 
 class Renderer:
-    """A chat template in its child process, one rendering at a time, each at most `seconds` of computing. Close it in the end."""
+    """A chat template in its child process, one rendering at a time, each at most `seconds` of computing. Close it in the end.
+    `variables`, once it is started: what the template looks at."""
 
     def __init__(self, source: str, *, bos_token: str | None, eos_token: str | None, seconds: float = SECONDS) -> None:
         self._template = {"source": source, "bos_token": bos_token, "eos_token": eos_token, "seconds": seconds}
+        self.source = source
+        self.variables: frozenset[str] = frozenset()
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
 
@@ -45,7 +49,7 @@ class Renderer:
         async with self._turn:
             await self._say(None)
 
-    async def render(self, messages: Sequence[Message]) -> Prompt:
+    async def render(self, messages: Sequence[Message], tools: Sequence[Tool] = (), thinking: bool | None = None) -> Prompt:
         """The prompt for the next answer to a conversation.
 
         Raises:
@@ -53,7 +57,8 @@ class Renderer:
             TemplateError: it fails, changes the texts, or takes too much time or memory.
         """
         async with self._turn:
-            reply = await self._say([(m.role, m.content) for m in messages])
+            # schemas as JSON: its numbers may be larger than msgpack's
+            reply = await self._say({"messages": messages, "tools": json.dumps(tools, default=vars), "thinking": thinking})
         return Prompt(tuple((bool(own), str(text)) for own, text in reply["parts"]), bool(reply["in_thought"]))
 
     async def close(self) -> None:
@@ -68,12 +73,12 @@ class Renderer:
         if process is not None:
             await _end(process)
 
-    async def _say(self, messages: list[tuple[str, str]] | None) -> dict[str, Any]:
+    async def _say(self, wanted: dict[str, Any] | None) -> dict[str, Any]:
         try:
             async with asyncio.timeout(PATIENCE):
                 if self._process is None or self._process.returncode is not None:
                     self._process = await self._spawn()
-                return await self._exchange(self._process, messages) if messages is not None else {}
+                return await self._exchange(self._process, wanted) if wanted is not None else {}
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             await self._drop()
             limits = f"{self._template['seconds']:g} s of computing or {MEMORY >> 20} MB of memory"
@@ -89,7 +94,7 @@ class Renderer:
         pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=nothing)
         try:
-            await self._exchange(process, self._template)
+            self.variables = frozenset((await self._exchange(process, self._template))["variables"])
         except BaseException:
             await _end(process)
             raise
@@ -113,7 +118,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _frame(message: object) -> bytes:
-    data = bytes(msgpack.packb(message))
+    data = bytes(msgpack.packb(message, default=vars))
     return SIZE.pack(len(data)) + data
 
 
@@ -130,9 +135,10 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         try:
             if template is None:
                 template = ChatTemplate(message["source"], bos_token=message["bos_token"], eos_token=message["eos_token"])
-                reply = _frame({})
+                reply = _frame({"variables": sorted(template.variables)})
             else:
-                prompt = template.render([Message(role, content) for role, content in message])
+                messages = [Message(**{**m, "calls": tuple(ToolCall(**call) for call in m["calls"])}) for m in message["messages"]]
+                prompt = template.render(messages, [Tool(**tool) for tool in json.loads(message["tools"])], message["thinking"])
                 reply = _frame({"parts": prompt.parts, "in_thought": prompt.in_thought})
         except ApiError as error:
             reply = _frame({"error": type(error).__name__, "message": error.message, "param": error.param})

@@ -108,6 +108,7 @@ async def run(config: Settings, directory: Path) -> int:
         think_end=None if model.think_end is None else "</think>",
         version=VERSION,
         adapters=tuple(model.adapters),
+        bos=model.vocabulary.bos,
     )
 
     def observe(request: str) -> wire.Observed:

@@ -30,6 +30,9 @@ class Answerer(Protocol):
         ...
 
     @property
+    def think_start(self) -> int | None: ...
+
+    @property
     def think_end(self) -> int | None: ...
 
     def refusal(self, sampling: wire.Sampling) -> str | None:
@@ -85,6 +88,7 @@ class Admission:
             expires=time.monotonic() + request.seconds if request.seconds else math.inf,
         )
         sequence.sampler.constrained = not request.in_thought
+        sequence.sampler.exempt = self._model.think_start if request.may_think else None
         return sequence
 
     def _until_next(self) -> int:

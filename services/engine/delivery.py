@@ -52,9 +52,6 @@ class Delivery:
 
     def take(self, sequence: Sequence, token: int, scores: Logprobs | None = None) -> str | None:
         """Append a sampled token and tell its text; why the answer ends with it, or None."""
-        if scores:
-            top = tuple((self._speech.piece(best), logprob) for best, logprob in scores.top)
-            sequence.scored.append((self._speech.piece(token), scores.chosen, top))
         sequence.answering = sequence.answering or time.monotonic()
         sequence.tokens.append(token)
         sequence.thought += sequence.in_thought
@@ -62,6 +59,7 @@ class Delivery:
             return "stop"
         if self._speech.special(token):
             self._say(sequence, sequence.text.flush())
+            self._score(sequence, token, scores)
             text = self._speech.piece(token).decode("utf-8", "replace")
             self._tell(sequence, text, special=True)
             if token == self._speech.think_start:
@@ -69,10 +67,11 @@ class Delivery:
             elif token == self._speech.think_end:
                 sequence.in_thought = False
         else:
+            self._score(sequence, token, scores)
             self._say(sequence, sequence.text.push(self._speech.piece(token), watch=not sequence.in_thought))
             if self._speech.think_end is None:
                 sequence.in_thought = sequence.text.waiting
-        sequence.sampler.constrained = not sequence.in_thought
+        sequence.sampler.constrained, sequence.sampler.exempt = not sequence.in_thought, None
         if sequence.text.stopped:
             return "stop"
         if len(sequence.tokens) >= sequence.limit:
@@ -117,6 +116,12 @@ class Delivery:
         elif _looks(sequence) and loop.repeats(sequence.tokens[sequence.prompt_length :], **STUCK):
             return "loop"
         return None
+
+    def _score(self, sequence: Sequence, token: int, scores: Logprobs | None) -> None:
+        """Remember logprobs, if asked for, until the token's text is told."""
+        if scores:
+            top = tuple((self._speech.piece(best), logprob) for best, logprob in scores.top)
+            sequence.scored.append((self._speech.piece(token), scores.chosen, top))
 
     def _say(self, sequence: Sequence, text: str) -> None:
         if text:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -32,6 +33,7 @@ LIMITS = llguidance.LLParserLimits(max_lexer_states=20_000, max_grammar_size=100
 PATIENCE, PATIENCE_PER_TOKEN = 1.0, 0.01
 # As models write JSON, but without room to write nothing but white space for ever.
 SPACE = r"( |\n[ \t]{0,32})"
+Frame = tuple[str, str]
 _starting = threading.Lock()  # the size of stacks is the process's
 
 
@@ -98,21 +100,21 @@ class Grammars:
         self._tokens, self._special = tokens, special
         self._lock, self._building = threading.Lock(), threading.Lock()
         self._tokenizer: llguidance.LLTokenizer | None = None
-        self._compiled: OrderedDict[tuple[str | None, str | None], llguidance.LLMatcher] = OrderedDict()
+        self._compiled: OrderedDict[tuple[str | None, str | None, Frame, str | None], llguidance.LLMatcher] = OrderedDict()
 
-    def start(self, gbnf: str | None, schema: str | None) -> Grammar | None:
-        """The beginning of one of both; None for neither.
+    def start(self, gbnf: str | None, schema: str | None, frame: Frame = ("", ""), instead: str | None = None) -> Grammar | None:
+        """The beginning of one of both; None for neither. `frame` and `instead` as in wire.Sampling.
 
         Raises:
             GrammarError: it can't be used; says why.
         """
         if gbnf is None and schema is None:
             return None
-        key = gbnf, schema
+        key = gbnf, schema, frame, instead
         with self._lock:
             matcher = self._compiled.get(key)
         if matcher is None:
-            matcher = self._compile(gbnf, schema)  # not under the lock: it can take seconds
+            matcher = self._compile(*key)  # not under the lock: it can take seconds
         with self._lock:
             self._compiled[key] = matcher
             self._compiled.move_to_end(key)
@@ -120,15 +122,18 @@ class Grammars:
                 self._compiled.popitem(last=False)
         return Grammar(matcher.deep_copy(), self._tokens.size, self._tokens.ends)
 
-    def _compile(self, gbnf: str | None, schema: str | None) -> llguidance.LLMatcher:
+    def _compile(self, gbnf: str | None, schema: str | None, frame: Frame, instead: str | None) -> llguidance.LLMatcher:
         name = "grammar" if schema is None else "json_schema"
         if not self._tokens.ends:
             raise GrammarError(f"{name} can't be used: this model has no token that ends an answer")
-        if len((gbnf or schema or "").encode("utf-8", "replace")) > MAX_SIZE:
+        if len(((gbnf or schema or "") + "".join(frame) + (instead or "")).encode("utf-8", "replace")) > MAX_SIZE:
             raise GrammarError(f"{name} is longer than {MAX_SIZE} bytes")
         try:
-            sources = [_from_schema(schema)] if schema is not None else map(llguidance.LLMatcher.grammar_from_lark, translate(gbnf or ""))
-            return _on_large_stack(self._first, list(sources))
+            if schema is not None:
+                sources = [_from_schema(schema, frame, instead)]
+            else:
+                sources = [llguidance.LLMatcher.grammar_from_lark(source) for source in translate(gbnf or "")]
+            return _on_large_stack(self._first, sources)
         except GrammarError as error:
             raise GrammarError(f"{name} can't be used: {error}") from None
 
@@ -192,8 +197,19 @@ def _on_large_stack(compile_: Callable[[list[str]], llguidance.LLMatcher], sourc
     return matcher
 
 
-def _from_schema(text: str) -> str:
+def _from_schema(text: str, frame: Frame, instead: str | None) -> str:
     """A JSON schema as a grammar of the library. What it can't express it names when it compiles."""
+    schema = _checked(text)
+    try:
+        if any(frame) or instead is not None:
+            return str(llguidance.LLMatcher.grammar_from_lark(_framed(schema, frame, _checked(instead) if instead else instead)))
+        return str(llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_pattern": SPACE}))
+    except ValueError as error:
+        raise GrammarError(_first_line(str(error))) from None
+
+
+def _checked(text: str) -> dict[str, Any]:
+    """The schema in this text, if it is one that may be compiled."""
     try:
         schema = json.loads(text, parse_constant=_no_constant)
     except RecursionError:
@@ -208,10 +224,28 @@ def _from_schema(text: str) -> str:
         raise GrammarError("unknown keyword x-guidance")
     if _multiple(schema) > MAX_MULTIPLE:
         raise GrammarError(f"multipleOf: {MAX_MULTIPLE} is the most, decimal points aside, also for the least common multiple of several")
-    try:
-        return str(llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_pattern": SPACE}))
-    except ValueError as error:
-        raise GrammarError(_first_line(str(error))) from None
+    return schema
+
+
+def _framed(schema: dict[str, Any], frame: Frame, instead: dict[str, Any] | str | None) -> str:
+    """JSON between two tags as a grammar in the library's own language: once, or with `instead` as often as it comes, or that."""
+    before, after = map(json.dumps, frame)
+    framed = f"{before} WS value WS {after}" if any(frame) else "value"
+    rules = [f"value: {_embedded(schema)}", r"WS: /\n?/"]
+    if instead is None:
+        rules.append(f"start: {framed}")
+    elif isinstance(instead, dict):
+        rules += ["start: call (WS call)* | answer", f"answer: {_embedded(instead)}", f"call: {framed}"]
+    elif frame[0]:  # a tag ends the text before it at once, and what comes last holds none
+        tag = re.escape(frame[0]).replace("/", r"\/")
+        rules += [f"start: (text WS value WS {after})* TAIL", f"text[lazy]: /(?s:.*){tag}/", f"TAIL: /(?s:.*)/ & ~/(?s:.*){tag}(?s:.*)/"]
+    else:
+        rules += ["start: value | TEXT", r"TEXT: /([^{ \t\r\n](?s:.*))?/"]
+    return "\n".join([*rules, ""])
+
+
+def _embedded(schema: dict[str, Any]) -> str:
+    return "%json " + json.dumps({**schema, "x-guidance": {"whitespace_pattern": SPACE}})
 
 
 def _no_constant(name: str) -> Any:

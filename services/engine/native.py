@@ -55,6 +55,8 @@ class NativeVocabulary:
         user_defined = llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
         self.user_defined = {text: token for text, token in self.added.items() if attributes[token] & user_defined}
         self.control = {text: token for text, token in self.added.items() if text not in self.user_defined}
+        bos = llama_cpp.llama_vocab_bos(vocab) if llama_cpp.llama_vocab_get_add_bos(vocab) else llama_cpp.LLAMA_TOKEN_NULL
+        self.bos = "" if bos == llama_cpp.LLAMA_TOKEN_NULL else self._text(bos)  # what every prompt begins with
         self.ends = frozenset(token for token in range(self.size) if llama_cpp.llama_vocab_is_eog(vocab, token))
 
     def _text(self, token: int) -> str:
@@ -263,14 +265,14 @@ class NativeModel:
             if token in self._silent:
                 return f"logit_bias can't be set for control token {token}"
         try:
-            self._grammars.start(sampling.grammar, sampling.json_schema)
+            self._grammars.start(sampling.grammar, sampling.json_schema, sampling.frame, sampling.instead)
         except GrammarError as error:
             return str(error)
         return None
 
     def sampler(self, sampling: Sampling) -> Sampler:
         """A sampler for one sequence, whose sampling was not refused."""
-        grammar = self._grammars.start(sampling.grammar, sampling.json_schema)
+        grammar = self._grammars.start(sampling.grammar, sampling.json_schema, sampling.frame, sampling.instead)
         kind = GreedySampler if sampling.temperature < COLD else ChainSampler
         return kind(self._context, self.vocabulary.size, sampling, grammar)
 

@@ -32,8 +32,8 @@ def problem(request: wire.Generate) -> str | None:
         return "max_tokens must be a whole number from 0 on"
     if not (isinstance(request.stop, tuple) and all(isinstance(text, str) and text for text in request.stop)):
         return "stop must be texts that are not empty"
-    if not (isinstance(request.ignore_eos, bool) and isinstance(request.in_thought, bool)):
-        return "ignore_eos and in_thought must be true or false"
+    if not all(isinstance(flag, bool) for flag in (request.ignore_eos, request.in_thought, request.may_think)):
+        return "ignore_eos, in_thought and may_think must be true or false"
     if not (request.thought_limit is None or (_whole(request.thought_limit) and request.thought_limit >= 0)):
         return "thought_limit must be a whole number from 0 on"
     if not (isinstance(request.user, str) and isinstance(request.adapter, str)):
@@ -71,6 +71,13 @@ def _sampling_problem(sampling: Any) -> str | None:
         value = getattr(sampling, name)
         if not (value is None or (isinstance(value, str) and value)):
             return f"{name} must be text that is not empty"
+    frame = sampling.frame
+    if not (isinstance(frame, tuple) and len(frame) == 2 and all(isinstance(text, str) for text in frame)):
+        return "frame must be two texts"
+    if not (sampling.instead is None or isinstance(sampling.instead, str)):
+        return "instead must be text"
+    if (any(frame) or sampling.instead is not None) and sampling.json_schema is None:
+        return "frame and instead need a json_schema"
     if sampling.grammar is not None and sampling.json_schema is not None:
         return "grammar and json_schema can't both be set"
     return _bias_problem(sampling.logit_bias)

@@ -24,12 +24,13 @@ BLOCK = 64  # tokens
 class GreedySampler:
     """The most likely token: numpy's argmax over the logits row, ten times faster than a greedy chain.
 
-    `size`: tokens in the vocabulary. `constrained`: the grammar counts; switched off while the model thinks. `logprobs`: of the token
-    sampled last, None when they were not asked for.
+    `size`: tokens in the vocabulary. `constrained`: the grammar counts; switched off while the model thinks. `exempt`: the token that
+    opens a thought, as long as one may come. `logprobs`: of the token sampled last, None when they were not asked for.
     """
 
     def __init__(self, context: llama_cpp.llama_context_p, size: int, sampling: Sampling, grammar: Grammar | None = None) -> None:
         self.constrained = True
+        self.exempt: int | None = None
         self.logprobs: Logprobs | None = None
         self._context, self._size, self._grammar = context, size, grammar
         self._top = sampling.logprobs
@@ -51,7 +52,7 @@ class GreedySampler:
         if self._penalties:
             self._penalties.apply(logits)
         token = self._choose(row, logits)
-        if self._grammar and self.constrained:
+        if self._grammar and self.constrained and token != self.exempt:
             token = self._obey(self._grammar, row, logits, token)
         if self._penalties:
             self._penalties.count(token)

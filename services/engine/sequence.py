@@ -28,10 +28,12 @@ class Logprobs(NamedTuple):
 class Sampler(Protocol):
     """Chooses the next token of one sequence from the logits that a decode left at an output row.
 
-    `constrained`: the request's grammar counts; for the engine to switch. `logprobs`: of the token sampled last, if asked for.
+    `constrained`: the request's grammar counts; for the engine to switch. `exempt`: a token that may come although the grammar counts,
+    for the engine to set. `logprobs`: of the token sampled last, if asked for.
     """
 
     constrained: bool
+    exempt: int | None
 
     @property
     def logprobs(self) -> Logprobs | None: ...
@@ -59,6 +61,7 @@ class NoSampler:
     """Of a sequence that is only read."""
 
     constrained = False
+    exempt: int | None = None
     logprobs = None
 
     def sample(self, row: int) -> int:

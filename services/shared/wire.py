@@ -41,7 +41,8 @@ class Sampling:
 
     logit_bias: (token, number to add to its logit); -100 forbids it. logprobs: how many of the most likely tokens to tell with each
     token, None for no logprobs at all. grammar (GBNF) or json_schema (its JSON text; "{}" is any value): what the answer, not the
-    thought, must satisfy.
+    thought, must satisfy; frame: tags that stand before and after that JSON; instead: what may come in its place, None for nothing, ""
+    for any text, also around it, or another JSON schema.
     """
 
     temperature: float = 0.6
@@ -56,15 +57,17 @@ class Sampling:
     logprobs: int | None = None
     grammar: str | None = None
     json_schema: str | None = None
+    frame: tuple[str, str] = ("", "")
+    instead: str | None = None
 
 
 @_message
 @dataclass(frozen=True)
 class Generate:
     """api → engine: answer this prompt. `max_tokens` 0 means what the context leaves. `in_thought`: the prompt leaves a thought
-    open; stop strings apply outside of thoughts only. `thought_limit`: thought tokens after which the end of thinking is forced.
-    `user`: whose turn it is, the line is fair between users. `adapter`: a LoRA adapter's name, "" for none. `seconds`: the answer
-    ends after so many, 0 for no limit."""
+    open; stop strings apply outside of thoughts only. `may_think`: the model may begin with a thought of its own, before which no grammar
+    counts. `thought_limit`: thought tokens after which the end of thinking is forced. `user`: whose turn it is, the line is fair between
+    users. `adapter`: a LoRA adapter's name, "" for none. `seconds`: the answer ends after so many, 0 for no limit."""
 
     id: str
     prompt: tuple[Part, ...]
@@ -73,6 +76,7 @@ class Generate:
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
     in_thought: bool = False
+    may_think: bool = False
     thought_limit: int | None = None
     user: str = ""
     adapter: str = ""
@@ -120,7 +124,8 @@ class Hello:
     """engine → api, first on every connection: the directory of the loaded model and what it allows.
 
     `context` is tokens per conversation. `think_start` and `think_end` are the thinking tokens' texts when the vocabulary
-    has them as single tokens, else None. `adapters` are the names that a request may choose.
+    has them as single tokens, else None. `adapters` are the names that a request may choose. `bos` is the token that every prompt
+    begins with, "" where the vocabulary wants none.
     """
 
     model: str
@@ -133,6 +138,7 @@ class Hello:
     think_end: str | None
     version: str
     adapters: tuple[str, ...] = ()
+    bos: str = ""
 
 
 @_message

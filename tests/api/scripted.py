@@ -143,6 +143,8 @@ class ScriptedEngine:
                 self.cancelled[name] = time.monotonic()
                 if name in self._tasks:
                     self._tasks[name].cancel()
+            case wire.Count(id=name, prompt=parts):
+                writer.write(wire.encode(wire.Counted(name, sum(len(said) for _, said in parts))))
             case wire.Observe(id=name) if self.observes:
                 writer.write(wire.encode(wire.Observed(name, self.open, 1, 123, 12.5, 99_000_000, 1000, 2000)))
 

@@ -114,7 +114,22 @@ def test_the_content_type_does_not_matter_much(small: Stand) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/", "/v1/embeddings", "/nothing", "/v1/chat/completions/", "/%00", "/%ff", "/鸡", "//", "/docs", "/redoc"]
+    "path",
+    [
+        "/v1",
+        "/v1/",
+        "/v1/audio",
+        "/api",
+        "/v1/messagesX",
+        "/nothing",
+        "/v1/chat/completions/",
+        "/%00",
+        "/%ff",
+        "/鸡",
+        "//",
+        "/docs",
+        "/redoc",
+    ],
 )
 def test_unknown_paths(small: Stand, path: str) -> None:
     response = httpx.get(small.url + path)

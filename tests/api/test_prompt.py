@@ -230,7 +230,6 @@ def test_raise_exception_is_the_clients_error() -> None:
     [
         "{{ m.content | upper }}",
         "{{ m.content[:3] }}",
-        "{{ m.content | tojson }}",
         "{{ m.content | replace('a', 'b') }}",
         "{{ m.content | length }}",
     ],

@@ -140,3 +140,51 @@ def test_earlier_thoughts_are_stripped() -> None:
     assert strip_thought("so") == "so"
     assert strip_thought("<think>never ended") == "<think>never ended"
     assert strip_thought("<think>hm</think>") == ""
+
+
+def test_white_space_is_text_where_nothing_is_trimmed() -> None:
+    splitter = ReasoningSplitter(in_thought=False, by_token=True, trim=False)
+    pieces = splitter.push(" \n a ", special=False) + splitter.push("\n", special=False) + splitter.flush()
+    assert [piece.text for piece in pieces] == [" \n a ", "\n"]
+
+
+def test_special_tokens_that_are_kept() -> None:
+    splitter = ReasoningSplitter(in_thought=False, by_token=True, kept=("<tool_call>",))
+    pieces = splitter.push("<tool_call>", special=True) + splitter.push("<|im_end|>", special=True) + splitter.push("x", special=False)
+    assert "".join(piece.text for piece in pieces) == "<tool_call>x"
+
+
+def scored(deltas: Deltas, *, in_thought: bool = False, by_token: bool = True) -> dict[str, str]:
+    """For each channel the texts of the tokens whose logprobs came with it."""
+    splitter = ReasoningSplitter(in_thought=in_thought, by_token=by_token)
+    pieces = []
+    for delta in deltas:
+        text, special = (delta[0], True) if isinstance(delta, tuple) else (delta, False)
+        pieces += splitter.push(text, special=special, logprobs=((text.encode(), -1.0, ()),))
+    pieces += splitter.flush()
+    found = {
+        channel: b"".join(token for p in pieces if p.channel == channel for token, _, _ in p.logprobs).decode() for channel in CHANNELS
+    }
+    assert {channel: "".join(p.text for p in pieces if p.channel == channel) for channel in CHANNELS} == split(
+        deltas, in_thought=in_thought, by_token=by_token
+    )
+    return found
+
+
+CHANNELS = ("thinking", "answer")
+
+
+@pytest.mark.parametrize(
+    ("deltas", "in_thought", "by_token", "wanted"),
+    [
+        (["So", " it", " is"], False, True, both("", "So it is")),
+        (["hm", " m", (END,), "\n\n", "So", "\n", "it"], True, True, both("hm m", "So\nit")),
+        ([(START,), "\n", "hm", "\n", (END,), "\n\n", "So", " ", "\n"], False, True, both("hm", "So")),
+        (["hm", "m", "</", "think", ">", "\n\n", "So", "."], True, False, both("hmm", "So.")),
+        (["hm", "m</thi", "nk>", "So", "."], True, False, both("hmm</thi", "So.")),
+        (["So", " <", "b"], False, False, both("", "So <b")),
+        (["<", "b"], False, False, both("", "<b")),
+    ],
+)
+def test_logprobs_go_with_the_text_of_their_tokens(deltas: Deltas, in_thought: bool, by_token: bool, wanted: dict[str, str]) -> None:
+    assert scored(deltas, in_thought=in_thought, by_token=by_token) == wanted

@@ -54,9 +54,13 @@ class Maker:
             logprobs=source.choice([None, None, 0, 20, 21]),
             grammar=source.choice(GRAMMARS),
             json_schema=source.choice(SCHEMAS),
+            frame=source.choice([("", ""), ("", ""), ("<a>", "</a>"), ("[/(", "")]),
+            instead=source.choice([None, None, "", "{}", "[", 5]),
         )
         prompt = ((True, "What is 1 + 1?"),)
-        return wire.Generate(name, prompt, sampling, max_tokens=source.randint(1, 12), ignore_eos=source.random() < 0.2)
+        return wire.Generate(
+            name, prompt, sampling, max_tokens=source.randint(1, 12), ignore_eos=source.random() < 0.2, may_think=source.random() < 0.3
+        )
 
     def _number(self, low: float, high: float) -> Any:
         return self._rarely_odd(self._source.choice([low, high, self._source.uniform(low, high), self._source.uniform(0, 1)]))

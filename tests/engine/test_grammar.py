@@ -241,6 +241,49 @@ def test_a_bad_schema_is_refused_and_told_why(grammars: Grammars, schema: Any, m
         grammars.start(None, text)
 
 
+CALL = json.dumps({"type": "object", "properties": {"n": {"enum": [1, 22]}}, "required": ["n"], "additionalProperties": False})
+TAGS = ("<call>", "</call>")
+ONE, TWO, NONE = '<call>\n{"n": 1}\n</call>', '<call>{"n":22}</call>', '<call>{"n": 3}</call>'
+
+
+@pytest.mark.parametrize(
+    ("frame", "instead", "fine", "wrong"),
+    [
+        (TAGS, None, [ONE, TWO], [ONE + TWO, "x" + ONE, ONE + "x", '{"n": 1}', NONE, "", "x"]),
+        (
+            TAGS,
+            "",
+            [ONE, "x" + ONE, ONE + " y\n" + TWO + "z", "", "x <cal", "</call>", '{"n": 3}'],
+            [NONE, "x" + NONE, ONE + NONE, "<call>", "<call>x"],
+        ),
+        (TAGS, '{"enum": ["a"]}', [ONE, ONE + "\n" + TWO, '"a"'], [NONE, "a", '"a"' + ONE, ONE + '"a"', "x"]),
+        (("", ""), "", ['{"n": 1}', "x {", "鸡", ""], ['{"n": 3}', "{", '{"n": 1} x']),
+        (("", ""), '{"enum": ["a"]}', ['{"n": 1}', '"a"'], ['{"n": 3}', '"b"', "x"]),
+        (("[/(x)*]", "$"), "", ['[/(x)*]{"n":1}$', "a"], ['[/(x)*]{"n":3}$', "[/(x)*]"]),
+    ],
+)
+def test_framed_json_and_what_may_come_instead(
+    grammars: Grammars, vocabulary: NativeVocabulary, frame: tuple[str, str], instead: str | None, fine: list[str], wrong: list[str]
+) -> None:
+    end = min(vocabulary.ends)
+    for text in fine + wrong:
+        assert allows(grammars.start(None, CALL, frame, instead), vocabulary, text) == (text in fine), text
+        # character by character: of a text that must come the mask has the usual tokens only, but others are taken as well
+        grammar = grammars.start(None, CALL, frame, instead)
+        assert grammar is not None
+        assert (all(grammar.take(token) for one in text for token in vocabulary.plain(one)) and grammar.take(end)) == (text in fine), text
+    assert allows(grammars.start(None, CALL), vocabulary, '{"n": 1}')
+
+
+def test_what_may_come_instead_is_checked_too(grammars: Grammars) -> None:
+    with pytest.raises(GrammarError, match="nested deeper"):
+        grammars.start(None, CALL, TAGS, '{"items":' * 70 + "{}" + "}" * 70)
+    with pytest.raises(GrammarError, match="Unimplemented keys"):
+        grammars.start(None, CALL, TAGS, '{"not": {}}')
+    with pytest.raises(GrammarError, match="longer than"):
+        grammars.start(None, CALL, TAGS, json.dumps({"enum": ["x" * 70_000]}))
+
+
 @pytest.mark.parametrize(
     ("grammar", "message"),
     [

@@ -331,6 +331,19 @@ def test_a_grammar_leaves_the_thought_alone(model: NativeModel) -> None:
     assert isinstance(said.end, wire.Finished) and said.end.thought_tokens > 20
 
 
+def test_a_thought_may_come_before_a_grammar_counts(model: NativeModel) -> None:
+    """As long as nothing else has come, and only where it was said."""
+    assert model.think_start is not None
+    opens = replace(GREEDY, grammar='root ::= "yes" | "no"', logit_bias=((model.think_start, 100),))
+    bench = Bench(model)
+    said = bench.ask(SUM, opens, may_think=True, thought_limit=3)
+    assert said.text.startswith("<think>") and said.text.rpartition("</think>")[2] in ("yes", "no"), said.text
+    assert isinstance(said.end, wire.Finished) and said.end.thought_tokens == 4
+    assert bench.ask(SUM, opens).text in ("yes", "no")
+    plain = bench.ask(SUM, replace(opens, logit_bias=()), may_think=True)
+    assert plain.text in ("yes", "no")
+
+
 def test_where_only_the_end_is_allowed_the_answer_ends(model: NativeModel) -> None:
     bench = Bench(model)
     for grammar in ('root ::= ""', 'root ::= "x"'):
@@ -399,10 +412,19 @@ def test_a_token_put_into_the_answer(model: NativeModel, row: Row) -> None:
         ({"grammar": b"root"}, "grammar must be text that is not empty"),
         ({"json_schema": {}}, "json_schema must be text that is not empty"),
         ({"grammar": "root ::= .", "json_schema": "{}"}, "grammar and json_schema can't both be set"),
+        ({"json_schema": "{}", "frame": ("a",)}, "frame must be two texts"),
+        ({"json_schema": "{}", "frame": ("a", b"b")}, "frame must be two texts"),
+        ({"json_schema": "{}", "instead": 5}, "instead must be text"),
+        ({"frame": ("a", "b")}, "frame and instead need a json_schema"),
+        ({"grammar": "root ::= .", "instead": ""}, "frame and instead need a json_schema"),
     ],
 )
 def test_fields_are_checked_before_the_engine_sees_them(fields: dict[str, Any], message: str) -> None:
     assert problem(wire.Generate("r", ((True, "x"),), replace(GREEDY, **fields))) == message
+
+
+def test_flags_are_flags() -> None:
+    assert problem(wire.Generate("r", ((True, "x"),), may_think=1)) == "ignore_eos, in_thought and may_think must be true or false"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("field", ["grammar", "json_schema"])

@@ -1,0 +1,235 @@
+"""What Anthropic's messages take: the fields we serve, those we know but refuse by name, and those that change nothing here."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from services.api import effort, fields
+from services.api.conversation import Conversation, Message, Tool, ToolCall
+from services.api.effort import Effort
+from services.api.errors import InvalidRequest
+from services.api.fields import Json, StopStrings, Text
+
+# known fields that would change the answer, with the values that change nothing
+REFUSED: dict[str, tuple[Any, ...]] = {
+    "container": (None,),
+    "context_management": (None,),
+    "mcp_servers": (None, []),
+    "output_format": (None,),  # the beta's name for output_config.format
+    "speed": (None, "standard"),
+    "diagnostics": (None,),
+}
+# known fields that say something about the client or about Anthropic's own operation, not about the answer
+INDIFFERENT = {"cache_control", "inference_geo", "service_tier", "user_profile_id", "workspace_id"}
+# the same in blocks and tools
+BLOCK_INDIFFERENT = {"cache_control", "citations", "caller", "is_error", "toolset_name"}
+TOOL_INDIFFERENT = {"cache_control", "strict", "eager_input_streaming", "defer_loading", "allowed_callers", "input_examples"}
+GAP = "\n\n"  # between blocks of text, and between turns of one role: they are combined into one
+
+
+def _blocks(content: Any) -> Any:
+    """A text is one block of text."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _known_blocks(content: Any) -> Any:
+    """Blocks, of which those that we can't read are refused by name."""
+    content = _blocks(content)
+    for block in content if isinstance(content, list) else ():
+        kind = block.get("type") if isinstance(block, dict) else None
+        if isinstance(kind, str) and kind not in BLOCKS:
+            raise ValueError(f"blocks of type {kind[:100]!r} are not supported: this version reads text, no images or documents")
+    return content
+
+
+class Block(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class TextBlock(Block):
+    type: Literal["text"]
+    text: Text
+
+
+class ThinkingBlock(Block):
+    """A thought of an earlier answer, which is left out of the prompt."""
+
+    type: Literal["thinking", "redacted_thinking"]
+
+
+class ToolUseBlock(Block):
+    type: Literal["tool_use"]
+    id: Annotated[Text, Field(min_length=1)]
+    name: Annotated[Text, Field(min_length=1)]
+    input: Json
+
+
+Texts = Annotated[list[TextBlock], BeforeValidator(_known_blocks)]
+
+
+class ToolResultBlock(Block):
+    type: Literal["tool_result"]
+    tool_use_id: Text
+    content: Texts = []
+
+
+AnyBlock = Annotated[TextBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock, Field(discriminator="type")]
+BLOCKS = {"text", "thinking", "redacted_thinking", "tool_use", "tool_result"}
+
+
+class Turn(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    role: Literal["user", "assistant", "system"]
+    content: Annotated[list[AnyBlock], BeforeValidator(_known_blocks)]
+
+    def messages(self) -> list[Message]:
+        """Results of tools are messages of their own, in front of what the user says about them."""
+        texts = GAP.join(block.text for block in self.content if isinstance(block, TextBlock))
+        results = [
+            Message("tool", GAP.join(text.text for text in block.content), call_id=block.tool_use_id)
+            for block in self.content
+            if isinstance(block, ToolResultBlock)
+        ]
+        calls = tuple(
+            ToolCall(block.id, block.name, json.dumps(block.input, ensure_ascii=False))
+            for block in self.content
+            if isinstance(block, ToolUseBlock)
+        )
+        return [*results, Message(self.role, texts, calls)] if texts or calls or not results else results
+
+
+class OfferedTool(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    type: str | None = None
+    name: Annotated[Text, Field(min_length=1)]
+    description: Text = ""
+    input_schema: Json = {}
+
+
+class ToolChoice(BaseModel):
+    type: Literal["auto", "any", "tool", "none"]
+    name: Text | None = None
+    disable_parallel_tool_use: bool = False
+
+
+class Thinking(BaseModel):
+    """`adaptive` leaves it to the model. `omitted`: the thought is not shown."""
+
+    type: Literal["enabled", "disabled", "adaptive"]
+    budget_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class Format(BaseModel):
+    type: Literal["json_schema"]
+    format_schema: Annotated[Json, Field(alias="schema")]
+
+
+class OutputConfig(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    effort: Effort | None = None
+    format: Format | None = None
+
+
+class Metadata(BaseModel):
+    user_id: Text | None = None
+
+
+class CountRequest(BaseModel):
+    """POST /v1/messages/count_tokens, and what the messages' request has in common with it."""
+
+    model_config = ConfigDict(extra="allow")
+    model: Text
+    messages: Annotated[list[Turn], Field(min_length=1)]
+    system: Texts = []
+    tools: list[OfferedTool] | None = None
+    tool_choice: ToolChoice | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+
+    def check_extra(self) -> list[str]:
+        """Names of unknown fields.
+
+        Raises:
+            InvalidRequest: a known field that is not supported.
+        """
+        extra = self.model_extra or {}
+        fields.refuse(extra, REFUSED)
+        names = fields.unknown(extra, REFUSED.keys() | INDIFFERENT)
+        for number, tool in enumerate(self.tools or ()):
+            if tool.type not in (None, "custom"):
+                raise InvalidRequest(
+                    f"tools.{number}: tools of type {tool.type[:100]!r} run on Anthropic's own machines; this appliance has none of them",
+                    param=f"tools.{number}.type",
+                    code="unsupported_parameter",
+                )
+            names += fields.unknown(tool.model_extra or {}, TOOL_INDIFFERENT, f"tools.{number}.")
+        for place, turn in enumerate(self.messages):
+            names += fields.unknown(turn.model_extra or {}, (), f"messages.{place}.")
+            for number, block in enumerate(turn.content):
+                if not isinstance(block, ThinkingBlock):
+                    names += fields.unknown(block.model_extra or {}, BLOCK_INDIFFERENT, f"messages.{place}.content.{number}.")
+        return names
+
+    def conversation(self) -> Conversation:
+        """The conversation, where turns of one role that follow each other are one.
+
+        Raises:
+            InvalidRequest: it ends with the assistant's turn.
+        """
+        if self.messages[-1].role == "assistant":
+            raise InvalidRequest(
+                "messages: the last one is the assistant's; to go on with a given beginning (prefill) is not supported by this version",
+                param="messages",
+                code="unsupported_parameter",
+            )
+        system = GAP.join(block.text for block in self.system)
+        turns: list[Message] = [Message("system", system)] if system else []
+        for message in (m for turn in self.messages for m in turn.messages()):
+            before = turns[-1] if turns else None
+            if before and before.role == message.role and message.role != "tool":
+                text = GAP.join(text for text in (before.content, message.content) if text)
+                turns[-1] = Message(message.role, text, before.calls + message.calls)
+            else:
+                turns.append(message)
+        choice = self.tool_choice or ToolChoice(type="auto")
+        named = {"any": "required", "tool": choice.name or ""}.get(choice.type, choice.type)
+        if choice.type == "tool" and not choice.name:
+            raise InvalidRequest("tool_choice.name: the name of a tool is missing", param="tool_choice.name")
+        tools = tuple(Tool(tool.name, tool.description, tool.input_schema) for tool in self.tools or ())
+        return Conversation(tuple(turns), tools, named, thinking=self.thought()[0], parallel_calls=not choice.disable_parallel_tool_use)
+
+    def thought(self) -> tuple[bool | None, int | None]:
+        """Whether to think (None: as the template has it) and how many tokens at most.
+
+        Raises:
+            InvalidRequest: no budget where one is needed.
+        """
+        config = self.thinking or Thinking(type="adaptive")
+        if config.type == "disabled":
+            return False, None
+        if config.type == "enabled":
+            if config.budget_tokens is None:
+                raise InvalidRequest("thinking.budget_tokens is missing", param="thinking.budget_tokens")
+            return True, config.budget_tokens
+        return effort.thinking(self.output_config.effort if self.output_config else None)
+
+
+class MessagesRequest(CountRequest):
+    """POST /v1/messages."""
+
+    max_tokens: Annotated[int, Field(ge=1)]
+    stream: bool = False
+    stop_sequences: StopStrings = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
+    metadata: Metadata | None = None
+
+    def schema_text(self) -> str | None:
+        """What the answer must satisfy, as JSON text."""
+        wanted = self.output_config.format if self.output_config else None
+        return json.dumps(wanted.format_schema) if wanted else None

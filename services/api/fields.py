@@ -1,0 +1,85 @@
+"""What every dialect does with a request's fields: refuse by name those that are known but not served, and tell those that nobody knows.
+
+Also the types that fields of all dialects share. Knows no dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from services.api.errors import InvalidRequest
+
+SHOWN = 20  # unknown fields that a header names
+LONGEST = 100  # characters of a name in it
+DEEPEST = 64  # levels of JSON in a field
+
+
+def _characters(text: str) -> str:
+    """JSON can spell half of a surrogate pair, which is no character."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("the text holds half of a surrogate pair, which is no character")
+    return text
+
+
+def _listed(stop: Any) -> Any:
+    """One stop string is a list of one."""
+    return [stop] if isinstance(stop, str) else stop
+
+
+def _plain(value: Any) -> Any:
+    """JSON of a depth that everybody's parser takes, with no half characters in any string or key."""
+    level, depth = [value], 0
+    while level:
+        inner: list[Any] = []
+        for one in level:
+            if isinstance(one, str):
+                _characters(one)
+            elif isinstance(one, Mapping):
+                inner += [*one.keys(), *one.values()]
+            elif isinstance(one, list):
+                inner += one
+        level, depth = inner, depth + 1
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+    return value
+
+
+Json = Annotated[dict[str, Any], AfterValidator(_plain)]
+Text = Annotated[str, AfterValidator(_characters)]
+StopStrings = Annotated[Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=16)] | None, BeforeValidator(_listed)]
+
+
+def refuse(fields: Mapping[str, Any], refused: Mapping[str, tuple[Any, ...]], place: str = "") -> None:
+    """Check fields against those that are known but not supported, each with the values that change nothing.
+
+    Raises:
+        InvalidRequest: one of them has a value that would change something.
+    """
+    for name in fields.keys() & refused.keys():
+        if fields[name] not in refused[name]:
+            raise InvalidRequest(f"{place}{name} is not supported by this version", param=place + name, code="unsupported_parameter")
+
+
+def unknown(fields: Iterable[str], known: Collection[str], place: str = "") -> list[str]:
+    """The names that nobody knows."""
+    return [place + name for name in fields if name not in known]
+
+
+def ignored(names: Collection[str], *, strict: bool) -> dict[str, str]:
+    """The header that tells of unknown fields. `strict`: they are an error instead.
+
+    Raises:
+        InvalidRequest: there are some, in strict mode.
+    """
+    if not names:
+        return {}
+    shown = sorted(quote(name, errors="replace")[:LONGEST] for name in names)[:SHOWN]
+    if strict:
+        raise InvalidRequest(
+            f"unknown: {', '.join(shown)}; [api] strict refuses what it does not know", param=shown[0], code="unknown_parameter"
+        )
+    return {"X-Cloister-Ignored": ", ".join(shown)}

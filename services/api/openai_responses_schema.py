@@ -1,0 +1,231 @@
+"""What OpenAI's responses take: fields we serve, those we know but refuse by name (nothing is kept), and those that change nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from services.api import effort, fields
+from services.api.conversation import Conversation, Message, Tool, ToolCall
+from services.api.effort import Effort
+from services.api.errors import InvalidRequest
+from services.api.fields import Json, Text
+
+# known fields that would change the answer, with the values that change nothing
+REFUSED: dict[str, tuple[Any, ...]] = {
+    "store": (None, False),
+    "previous_response_id": (None,),
+    "conversation": (None,),
+    "background": (None, False),
+    "background_options": (None,),
+    "context_management": (None, []),
+    "prompt": (None,),
+    "truncation": (None, "disabled"),  # a prompt that is too long is an error, not a shorter prompt
+    "max_tool_calls": (None,),
+    "moderation": (None,),
+    "image": (None,),
+    "modalities": (None, ["text"]),
+}
+NOT_KEPT = ("store", "previous_response_id", "conversation", "background")
+# known fields that say something about the client or about OpenAI's own operation, not about the answer
+INDIFFERENT = {*("service_tier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "access_programs", "stream_options")}
+INCLUDED = ("reasoning.encrypted_content", "message.output_text.logprobs")  # the former is for what is not kept; here thoughts are told
+PARTS = ("input_text", "output_text", "text", "refusal", "reasoning_text", "summary_text")
+ITEMS = ("message", "function_call", "function_call_output", "reasoning")
+
+
+def _joined(content: Any) -> Any:
+    """The text of a content: a text, or a list of text parts."""
+    if not isinstance(content, list):
+        return content
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in PARTS:
+            raise ValueError(f"parts of type {str(kind)[:100]!r} are not supported: this version reads text, no images, sounds or files")
+        if not isinstance(part.get("refusal" if kind == "refusal" else "text"), str):
+            raise ValueError(f"a part of type {kind!r} has no text")
+    return "".join(part["refusal" if part["type"] == "refusal" else "text"] for part in content)
+
+
+Content = Annotated[Text, BeforeValidator(_joined)]
+
+
+class Item(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class MessageItem(Item):
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Content
+
+
+class CallItem(Item):
+    type: Literal["function_call"]
+    call_id: Annotated[Text, Field(min_length=1)]
+    name: Annotated[Text, Field(min_length=1)]
+    arguments: Text
+
+
+class CallOutputItem(Item):
+    type: Literal["function_call_output"]
+    call_id: Text
+    output: Content
+
+
+class ReasoningItem(Item):
+    """A thought of an earlier answer, which is left out of the prompt."""
+
+    type: Literal["reasoning"]
+
+
+AnyItem = Annotated[MessageItem | CallItem | CallOutputItem | ReasoningItem, Field(discriminator="type")]
+
+
+def _items(given: Any) -> Any:
+    """A text is one message of the user; messages may leave out their type. What we can't read is refused by name."""
+    if isinstance(given, str):
+        return [{"type": "message", "role": "user", "content": given}]
+    if not isinstance(given, list):
+        return given
+    items = [{"type": "message", **item} if isinstance(item, dict) and "role" in item else item for item in given]
+    for item in items:
+        kind = item.get("type") if isinstance(item, dict) else None
+        if kind == "item_reference":
+            raise ValueError("items of type 'item_reference' are not supported: nothing is kept here that they could refer to")
+        if isinstance(kind, str) and kind not in ITEMS:
+            raise ValueError(f"items of type {kind[:100]!r} are not supported")
+    return items
+
+
+class Format(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    format_schema: Annotated[Json | None, Field(alias="schema")] = None
+
+
+class TextConfig(BaseModel):
+    format: Format | None = None
+    verbosity: Literal["medium"] | None = None
+
+
+class Reasoning(BaseModel):
+    """`summary`: the thought is told as one; nobody makes it shorter, so a concise one is not to be had."""
+
+    model_config = ConfigDict(extra="allow")
+    effort: Effort | None = None
+    summary: Literal["auto", "detailed"] | None = None
+    generate_summary: Literal["auto", "detailed"] | None = None
+
+
+class OfferedFunction(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    type: str
+    name: Text = ""
+    description: Text | None = None
+    parameters: Json | None = None
+    strict: bool | None = None
+
+
+class NamedChoice(BaseModel):
+    type: Literal["function"]
+    name: Annotated[Text, Field(min_length=1)]
+
+
+class ResponseRequest(BaseModel):
+    """POST /v1/responses. The fields that sampling shares with chat completions' extensions are served too."""
+
+    model_config = ConfigDict(extra="allow")
+    model: Text | None = None
+    input: Annotated[list[AnyItem], BeforeValidator(_items), Field(min_length=1)]
+    instructions: Text | None = None
+    stream: bool | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    include: list[Text] | None = None
+    text: TextConfig | None = None
+    reasoning: Reasoning | None = None
+    tools: list[OfferedFunction] | None = None
+    tool_choice: Literal["auto", "none", "required"] | NamedChoice | None = None
+    parallel_tool_calls: bool | None = None
+    metadata: Annotated[dict[Text, Text], Field(max_length=16)] | None = None
+    user: Text | None = None
+    safety_identifier: Text | None = None
+
+    def check_extra(self) -> list[str]:
+        """Names of unknown fields.
+
+        Raises:
+            InvalidRequest: a known field that is not supported.
+        """
+        extra = self.model_extra or {}
+        for name in NOT_KEPT:
+            if extra.get(name) not in REFUSED[name]:
+                raise InvalidRequest(
+                    f"{name} is not supported: this appliance keeps no responses; send the whole conversation as input, with store=false",
+                    param=name,
+                    code="unsupported_parameter",
+                )
+        fields.refuse(extra, REFUSED)
+        for number, tool in enumerate(self.tools or ()):
+            fields.refuse({"type": tool.type}, {"type": ("function",)}, f"tools.{number}.")
+            if not tool.name:
+                raise InvalidRequest(f"tools.{number}.name is missing", param=f"tools.{number}.name")
+        for number, name in enumerate(self.include or ()):
+            fields.refuse({str(number): name}, {str(number): INCLUDED}, "include.")
+        return fields.unknown(extra, REFUSED.keys() | INDIFFERENT)
+
+    def conversation(self) -> Conversation:
+        """The conversation: an answer and its calls, which are items of their own, are one turn."""
+        turns: list[Message] = [Message("system", self.instructions)] if self.instructions else []
+        for item in self.input:
+            match item:
+                case MessageItem():
+                    turns.append(Message("system" if item.role == "developer" else item.role, item.content))
+                case CallItem():
+                    call = ToolCall(item.call_id, item.name, item.arguments)
+                    before = turns.pop() if turns and turns[-1].role == "assistant" else Message("assistant", "")
+                    turns.append(Message("assistant", before.content, (*before.calls, call)))
+                case CallOutputItem():
+                    turns.append(Message("tool", item.output, call_id=item.call_id))
+        choice = self.tool_choice or "auto"
+        return Conversation(
+            tuple(turns),
+            tuple(Tool(tool.name, tool.description or "", tool.parameters or {}) for tool in self.tools or ()),
+            choice if isinstance(choice, str) else choice.name,
+            thinking=self.thought()[0],
+            parallel_calls=self.parallel_tool_calls is not False,
+        )
+
+    def thought(self) -> tuple[bool | None, int | None]:
+        """Whether to think (None: as the template has it) and how many tokens at most."""
+        return effort.thinking(self.reasoning.effort if self.reasoning else None)
+
+    def summarized(self) -> bool:
+        """Shall the thought be told as a summary?"""
+        return bool(self.reasoning and (self.reasoning.summary or self.reasoning.generate_summary))
+
+    def scored(self) -> int | None:
+        """How many of the most likely tokens are told with each."""
+        wanted = self.top_logprobs is not None or "message.output_text.logprobs" in (self.include or ())
+        return (self.top_logprobs or 0) if wanted else None
+
+    def schema_text(self) -> str | None:
+        """What the answer must satisfy, as JSON text.
+
+        Raises:
+            InvalidRequest: a schema is wanted, but missing.
+        """
+        wanted = (self.text.format if self.text else None) or Format()
+        if wanted.type == "json_schema" and wanted.format_schema is None:
+            raise InvalidRequest("text.format.schema is missing", param="text.format.schema")
+        if wanted.type == "text":
+            return None
+        return json.dumps({"type": "object"} if wanted.type == "json_object" else wanted.format_schema)
