@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.api import bounds
+
 
 @dataclass(frozen=True)
 class ToolCall:
@@ -49,6 +51,9 @@ class Conversation:
     tool_choice: str = "auto"
     thinking: bool | None = None
 
+    def __post_init__(self) -> None:
+        bounds.check_conversation(self.messages, self.tools)
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -71,3 +76,6 @@ class Wanted:
     thought_limit: int | None = None
     seconds: float = 0.0
     user: str = ""
+
+    def __post_init__(self) -> None:
+        bounds.check_wishes(self.stop, self.grammar, self.json_schema)

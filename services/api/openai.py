@@ -160,7 +160,7 @@ async def stream(completion: Completion, head: Head, body: ChatRequest) -> Async
                 case wire.Prefill(done=done, total=total, cached=cached) if want_progress:
                     progress = {"state": "prefill", "done": done, "total": total, "cached": cached}
                     yield sse(head.with_("chat.completion.chunk", choices=[], progress=progress))
-                case Alive():
+                case Alive() | wire.Queued() | wire.Prefill():
                     yield b": still working\n\n"
                 case Closing() as closing:
                     yield chunk({}, closing.reason, closing.details)

@@ -146,7 +146,8 @@ class Counted:
 @dataclass(frozen=True)
 class Observed:
     """Load now: requests running and waiting, KV cells in use, tokens made a second over the last few seconds, RSS in bytes. Since
-    the start: tokens, seconds in steps and in the model alone, times that a request had to give way. `stored`: bytes in the store."""
+    the start: tokens, seconds in steps and in the model alone, times that a request had to give way, times that remembered text was
+    evicted, seconds that a CPU quota held threads up. `stored`: bytes in the store. `waited`: seconds of who waits longest."""
 
     id: str
     running: int
@@ -160,6 +161,9 @@ class Observed:
     decode_seconds: float = 0.0
     preempted: int = 0
     stored: int = 0
+    evicted: int = 0
+    throttled_seconds: float = 0.0
+    waited: float = 0.0
 
 
 @_message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import socket
 import subprocess
@@ -62,13 +63,13 @@ def test_the_longest_body_and_one_more(small: Stand, chunked: bool) -> None:
 
 def test_a_body_that_is_announced_too_long_is_not_waited_for(small: Stand) -> None:
     with socket.create_connection(("127.0.0.1", small.port), timeout=20) as connection:
-        connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n".encode())
+        connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999999\r\n\r\n".encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
 def test_an_endless_body_is_refused_while_it_comes(small: Stand) -> None:
     with socket.create_connection(("127.0.0.1", small.port), timeout=20) as connection:
-        connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         for _ in range(LIMIT // 1000 + 1):
             connection.sendall(b"3e8\r\n" + b" " * 1000 + b"\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
@@ -77,7 +78,7 @@ def test_an_endless_body_is_refused_while_it_comes(small: Stand) -> None:
 @pytest.mark.parametrize("length", ["-1", "abc", "1e3", "0x10", "9" * 5000, ""])
 def test_odd_lengths(small: Stand, length: str) -> None:
     with socket.create_connection(("127.0.0.1", small.port), timeout=20) as connection:
-        connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{{}}".encode())
+        connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{{}}".encode())
         assert connection.recv(1000).split()[1] in (b"400", b"413")
     assert post(small, body_of(200)).status_code == 200
 
@@ -85,7 +86,7 @@ def test_odd_lengths(small: Stand, length: str) -> None:
 def test_a_body_that_breaks_off_is_nobodys_request(small: Stand) -> None:
     before = len(small.engine.requests)
     with socket.create_connection(("127.0.0.1", small.port), timeout=20) as connection:
-        connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n{{".encode())
+        connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n{{".encode())
     assert post(small, body_of(200)).status_code == 200
     assert len(small.engine.requests) == before + 1
 
@@ -102,11 +103,6 @@ def test_what_is_no_request(small: Stand, content: bytes) -> None:
     assert response.status_code == 400 and error["type"] == "invalid_request_error"
 
 
-def test_deep_values_of_ignored_fields(small: Stand) -> None:
-    deep = '{"messages": [{"role": "user", "content": "q"}], "zebra": ' + "[" * 900 + "]" * 900 + "}"
-    assert post(small, deep).status_code == 200
-
-
 def test_the_content_type_does_not_matter_much(small: Stand) -> None:
     for kind in ("application/json; charset=utf-8", "application/vnd.api+json"):
         assert post(small, body_of(200), **{"content-type": kind}).status_code == 200
@@ -114,7 +110,22 @@ def test_the_content_type_does_not_matter_much(small: Stand) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/", "/v1/embeddings", "/nothing", "/v1/chat/completions/", "/%00", "/%ff", "/鸡", "//", "/docs", "/redoc"]
+    "path",
+    [
+        "/",
+        "/v1",
+        "/v1/",
+        "/v1/embeddings",
+        "/nothing",
+        "/v1/chat/completions/",
+        "/%00",
+        "/%ff",
+        "/鸡",
+        "//",
+        "/docs/",
+        "/docs/nothing",
+        "/redoc",
+    ],
 )
 def test_unknown_paths(small: Stand, path: str) -> None:
     response = httpx.get(small.url + path)
@@ -190,6 +201,7 @@ def test_each_request_is_one_line(api: Stand, caplog: pytest.LogCaptureFixture) 
     lines = [record.getMessage() for record in caplog.records if record.name == "api"]
     assert len(lines) == 2
     assert lines[0].startswith(f"request method=POST path={CHAT} status=200 seconds=")
+    assert re.search(r" id=req-[0-9a-f]{32} engine=r\d+$", lines[0])
     assert lines[1].startswith("request method=GET path=/a%0Ab%1B%5B31m status=404 ")
 
 
