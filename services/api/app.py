@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from services.api import documentation, health, metrics, openai
+from services.api import documentation, forms, health, metrics, openai
 from services.api.appliance import Appliance
 from services.api.auth import Auth
 from services.api.body import Body
@@ -21,7 +21,6 @@ from services.api.journal import Journal
 from services.api.limits import Meters, RateLimit
 from services.api.metrics import Metrics
 from services.api.origin import EXPOSED, Origin
-from services.api.refusal import respond
 from services.shared import VERSION
 from services.shared.secret import Secrets
 from services.shared.settings import Settings
@@ -64,15 +63,15 @@ def create_app(config: Settings) -> FastAPI:
         app.add_middleware(
             CORSMiddleware, allow_origins=config.api.origins, allow_methods=["*"], allow_headers=["*"], expose_headers=EXPOSED
         )
-    hosts = (*config.api.hosts, config.api.host, config.api.published or "")
-    app.add_middleware(Origin, hosts=hosts, origins=config.api.origins, keys=keys)
+    address = [name for name in (config.api.host, config.api.published) if name]
+    app.add_middleware(Origin, address=address, hosts=config.api.hosts, origins=config.api.origins, keys=keys)
     app.add_middleware(Journal, counted=counted.request)
     return app
 
 
 async def _api_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
-    return respond(error, request.url.path)
+    return forms.response(request.url.path, error)
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -81,14 +80,16 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     place = ".".join(str(step) for step in first["loc"] if step != "body")
     if first["type"] == "json_invalid":
-        return respond(InvalidRequest(f"the body is not valid JSON: {first['ctx']['error']}"), request.url.path)
-    return respond(InvalidRequest(f"{place or 'body'}: {first['msg']}", param=place or None), request.url.path)
+        return forms.response(request.url.path, InvalidRequest(f"the body is not valid JSON: {first['ctx']['error']}"))
+    return forms.response(request.url.path, InvalidRequest(f"{place or 'body'}: {first['msg']}", param=place or None))
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return respond(NotFound(f"there is no {request.url.path} here"), request.url.path)
+        return forms.response(request.url.path, NotFound(f"there is no {request.url.path} here"))
     wrong = InvalidRequest(f"{request.method} {request.url.path}: {error.detail}", code="http_error")
     wrong.status = error.status_code
-    return respond(wrong, request.url.path, error.headers)
+    response = forms.response(request.url.path, wrong)
+    response.headers.update(error.headers or {})
+    return response

@@ -6,9 +6,8 @@ import logging
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.api import caller
+from services.api import caller, forms
 from services.api.errors import Unauthorized
-from services.api.refusal import respond
 from services.shared import logs
 from services.shared.secret import SecretError, Secrets
 
@@ -33,7 +32,7 @@ class Auth:
         scope["key"] = caller.current().key = name or ""
         if self._keys and name is None and not _open(scope["path"]):
             error = Unauthorized("an API key is needed and this is none: send `Authorization: Bearer KEY`; scripts/keys makes keys")
-            await respond(error, scope["path"])(scope, receive, send)
+            await forms.response(scope["path"], error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

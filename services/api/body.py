@@ -14,9 +14,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api import bounds
+from services.api import bounds, forms
 from services.api.errors import ApiError, InvalidRequest, TooLarge, TooSlow
-from services.api.refusal import respond
 
 WITHIN = 60.0  # seconds in which a body must arrive
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # a string that is not closed goes on to the end
@@ -64,7 +63,7 @@ class Body:
         return bytes(body)
 
     async def _refuse(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
-        await respond(error, scope["path"])(scope, receive, send)
+        await forms.response(scope["path"], error)(scope, receive, send)
 
 
 async def _ready(message: Message) -> Message:

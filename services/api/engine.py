@@ -22,6 +22,7 @@ log = logging.getLogger("api")
 RECONNECT = 0.25  # seconds between two tries
 ANSWER_WITHIN = 5.0  # seconds for what the engine answers between two steps
 MAX_UNREAD = 4096  # events of one answer that wait for a client who reads more slowly than the engine writes
+MAX_UNREAD_SIZE = 4 << 20  # characters of these, roughly
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,16 @@ class Answer:
         self._ended = False
 
     def put(self, event: wire.Message | ApiError) -> None:
-        if len(self._mail) >= MAX_UNREAD:  # the engine stops, and the client gets what is there, and then the error
+        if self._mail and self._too_much():  # the engine stops, and the client gets what is there, and then the error
             self._client.cancel(self)
             self._generated = getattr(event, "tokens", 0)
             event = EngineFailed("the answer was given up because its client reads too slowly", code="slow_client")
         self._mail.append(event)
         _wake(self._waiter)
+
+    def _too_much(self) -> bool:
+        count = len(self._mail)
+        return count >= MAX_UNREAD or (count % 64 == 0 and sum(map(_size, self._mail)) >= MAX_UNREAD_SIZE)
 
     async def event(self, within: float | None = None) -> wire.Message | None:
         """The next event, or None when there was none within so many seconds.
@@ -107,6 +112,11 @@ class Answer:
             case wire.Delta(tokens=tokens):
                 generated = tokens
         return Ended(self.key, outcome, self._prompt_tokens, generated, None)
+
+
+def _size(event: wire.Message | ApiError) -> int:
+    """Characters that an event holds, and what its logprobs take beside."""
+    return len(event.text) + 100 * sum(1 + len(top) for _, _, top in event.logprobs) if isinstance(event, wire.Delta) else 0
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

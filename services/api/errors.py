@@ -4,7 +4,7 @@ ApiError
 ├── InvalidRequest        400  a field is wrong, or known but not supported
 │   └── ContextExceeded   400  the prompt does not fit
 ├── Unauthorized          401  no API key, or one that is not known
-├── Forbidden             403  a host or origin that is not allowed
+├── Forbidden             403  nobody may do this here
 ├── NotFound              404  no such model or path
 ├── TooSlow               408  the body does not arrive
 ├── TooLarge              413  the body is longer than allowed

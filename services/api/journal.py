@@ -15,10 +15,9 @@ from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api import caller
+from services.api import caller, forms
 from services.api.caller import Caller
 from services.api.errors import ApiError
-from services.api.refusal import respond
 from services.shared import logs
 
 log = logging.getLogger("api")
@@ -59,7 +58,7 @@ class Journal:
             log.error("unexpected error %s", logs.facts(type=type(error).__name__, at=" < ".join(places[:-7:-1]), id=asking.id))
             if not status:
                 internal = ApiError("an internal error: the log of the api has the details", code="internal")
-                await respond(internal, scope["path"])(scope, receive, watched)
+                await forms.response(scope["path"], internal)(scope, receive, watched)
         finally:
             seconds = time.monotonic() - began
             self._counted(scope, status if complete else 0, seconds)

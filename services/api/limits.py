@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.api import forms
 from services.api.errors import RateLimited
-from services.api.refusal import respond
 from services.shared.secret import Limits, Secrets
 
 Clock = Callable[[], float]
@@ -137,7 +137,7 @@ class RateLimit:
         try:
             meter.admit()
         except RateLimited as error:
-            await respond(error, scope["path"])(scope, receive, told)
+            await forms.response(scope["path"], error)(scope, receive, told)
             return
         meter.running += 1
         try:

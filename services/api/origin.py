@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.api import forms
 from services.api.errors import Forbidden
-from services.api.refusal import respond
 from services.shared.secret import Secrets
 
 OWN = ("localhost", "api", "gateway", "door")  # the last three are names of compose.yaml, known inside its network only
@@ -25,16 +25,18 @@ EXPOSED = ("X-Request-Id", "Retry-After", "X-Cloister-Ignored", *(
 
 
 class Origin:
-    """`hosts`: further names; `origins`: other sites whose pages may call, as the browser writes them (https://chat.example), or *."""
+    """`address`: where it listens or is published; `hosts`: further names; `origins`: other sites whose pages may call, as the browser
+    writes them (https://chat.example), or *."""
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str], origins: Iterable[str], keys: Secrets) -> None:
+    def __init__(self, app: ASGIApp, address: Iterable[str], hosts: Iterable[str], origins: Iterable[str], keys: Secrets) -> None:
         self._app, self._keys = app, keys
+        self._address = {name.lower() for name in address}
         self._hosts = {name.lower() for entry in hosts for name in entry.split()}
         self._origins = {origin.lower().rstrip("/") for origin in origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := self._refusal(scope)):
-            await respond(refusal, scope["path"])(scope, receive, send)
+            await forms.response(scope["path"], refusal)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -58,7 +60,7 @@ class Origin:
         return None
 
     def _known(self, name: str) -> bool:
-        if name in OWN or name in self._hosts:
+        if name in OWN or name in self._address or name in self._hosts:
             return True
         try:
             ipaddress.ip_address(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import uvicorn
@@ -10,12 +11,13 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 PATIENCE = 60.0  # seconds
+UNSENT = 256 << 10  # bytes that the kernel keeps for a client; left to itself it grows to megabytes
 GRACE = 5  # seconds that answers under way get at the end
 
 
 class Connection(HttpToolsProtocol):
-    """One client. What it does not read fills the write buffer up to 64 kB (asyncio's high-water mark), then the answer waits; when the
-    buffer has not emptied within `patience`, the connection is cut, by which the answer is cancelled. The first request's head must
+    """One client. What it does not read fills the kernel's buffer and 64 kB of ours (asyncio's high-water mark), then the answer waits;
+    when ours has not emptied within `patience`, the connection is cut, by which the answer is cancelled. The first request's head must
     arrive in the same time. Costs nothing for each message."""
 
     patience = PATIENCE
@@ -24,6 +26,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)
         self._head = self.loop.call_later(self.patience, transport.abort)
 
     def on_headers_complete(self) -> None:

@@ -143,7 +143,8 @@ class ScriptedEngine:
                 if name in self._tasks:
                     self._tasks[name].cancel()
             case wire.Observe(id=name) if self.observes:
-                writer.write(wire.encode(wire.Observed(name, self.open, 1, 123, 12.5, 99_000_000, 1000, 2000)))
+                since = {"evicted": 4, "throttled_seconds": 1.5}
+                writer.write(wire.encode(wire.Observed(name, self.open, 1, 123, 12.5, 99_000_000, 1000, 2000, **since)))
 
     def _done(self, name: str) -> None:
         self.open -= 1
