@@ -28,7 +28,7 @@ LOAD = {"connections": 200, "active": 16, "aborts": 0.4}
 def appliance(home: Path, volume: Path) -> Iterator[tuple[str, dict[str, int]]]:
     """Engine and API as programs, without page; the API's address and the processes."""
     port = free_port()
-    env = environment(home, API__PORT=port, ENGINE__CELLS=CELLS, ENGINE__CONTEXT=CONTEXT, PATHS__VOLUME=volume)
+    env = environment(home, API__PORT=port, ENGINE__CELLS=CELLS, ENGINE__CONTEXT=CONTEXT, ENGINE__STORE=4, PATHS__VOLUME=volume)
     with ExitStack() as stack:
         processes = {}
         for name in ("engine", "api"):
