@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -142,14 +143,15 @@ async def hold_open(client: httpx.AsyncClient, ends: float, chance: random.Rando
     """A connection of somebody who is there and asks now and then how it is."""
     async with httpx.AsyncClient(base_url=client.base_url, headers=client.headers, timeout=PATIENCE) as own:
         while (left := ends - time.monotonic()) > 0:
-            await own.get("/livez")
-            await asyncio.sleep(min(left, chance.uniform(1, 4)))  # less than the server keeps an idle connection
+            with contextlib.suppress(httpx.RemoteProtocolError):  # it was idle for as long as the server keeps such, and is made anew
+                await own.get("/livez")
+            await asyncio.sleep(min(left, chance.uniform(1, 4)))
 
 
 def visitors(url: str, connections: int, key: str = "") -> httpx.AsyncClient:
     """The client through which the active ones ask."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=2)
     return httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=PATIENCE)
 
 
