@@ -46,7 +46,8 @@ class Journal:
             nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", asking.id.encode())]}
+                headers = [(name, asking.id.encode()) for name in _names(scope["path"])]
+                message = {**message, "headers": [*message.get("headers", ()), *headers]}
             else:
                 complete = not message.get("more_body", False)
             await send(message)
@@ -74,6 +75,11 @@ class Journal:
                     cut=None if complete or not status else "yes",
                 )
                 log.info("request %s", facts)
+
+
+def _names(path: str) -> tuple[bytes, ...]:
+    """Headers in which clients look for the id; Anthropic's has a name of its own."""
+    return (b"x-request-id", b"request-id") if path.startswith("/v1/messages") else (b"x-request-id",)
 
 
 def _id(scope: Scope) -> str:

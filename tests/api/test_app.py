@@ -205,6 +205,24 @@ def test_each_request_is_one_line(api: Stand, caplog: pytest.LogCaptureFixture) 
     assert lines[1].startswith("request method=GET path=/a%0Ab%1B%5B31m status=404 ")
 
 
+@pytest.mark.parametrize("given", ["a", "A-b_c.9", "x" * 64])
+def test_a_request_may_bring_its_id(api: Stand, given: str) -> None:
+    for path, status in (("/livez", 200), ("/nothing", 404), ("/v1/messages/nothing", 404)):
+        response = httpx.get(api.url + path, headers={"X-Request-Id": given})
+        assert response.status_code == status and response.headers["x-request-id"] == given
+    assert response.headers["request-id"] == given, "Anthropic's clients look for it there"
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "two words", "a=b", "zeb\tra", "é"])
+def test_what_is_no_id_is_replaced(api: Stand, given: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "api")
+    responses = [httpx.get(api.url + "/v1/models", headers={"X-Request-Id": given.encode()}) for _ in range(2)]
+    made = [response.headers["x-request-id"] for response in responses]
+    assert all(re.fullmatch(r"req-[0-9a-f]{32}", one) for one in made) and made[0] != made[1]
+    until(lambda: caplog.text.count("request method=GET") == 2)
+    assert f" id={made[0]}" in caplog.text and (not given or given not in caplog.text.replace("\n", ""))
+
+
 def test_an_unexpected_error_is_told_without_its_message(api: Stand, caplog: pytest.LogCaptureFixture) -> None:
     """Its message may hold anybody's text; where it happened is enough."""
     home = api.app.state.appliance
