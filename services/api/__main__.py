@@ -6,9 +6,8 @@ import contextlib
 import os
 import sys
 
-import uvicorn
-
 from services.api.app import create_app
+from services.api.server import create_server
 from services.shared import logs, settings
 from services.shared.secret import SecretError
 from services.shared.settings import SettingsError
@@ -23,17 +22,8 @@ def main() -> int:
         print(f"cloister api: {error}", file=sys.stderr)  # noqa: T201
         return 2
     log = logs.start("api", config.log.level)
-    options = uvicorn.Config(
-        app,
-        host=config.api.host,
-        port=config.api.port,
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=5,
-    )
     log.info("serving %s", logs.facts(address=f"http://{config.api.host}:{config.api.port}"))
-    server = uvicorn.Server(options)
+    server = create_server(app, config.api.host, config.api.port)
     with contextlib.suppress(SystemExit):  # uvicorn's own, after it has said why it can't start
         server.run()
     return 0 if server.started else 1

@@ -1,30 +1,40 @@
-"""The FastAPI app: routes, the engine connection's lifetime, the shape of errors, the body limit, and the request log."""
+"""The FastAPI app: its routes, what every request passes on its way to them, the engine connection's lifetime, the shape of errors."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import time
-import traceback
 from collections.abc import AsyncIterator
-from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
 
-from services.api import anthropic, forms, health, ollama, ollama_models, openai, openai_completions, openai_responses
+from services.api import (
+    anthropic,
+    documentation,
+    forms,
+    health,
+    metrics,
+    ollama,
+    ollama_models,
+    openai,
+    openai_completions,
+    openai_responses,
+)
 from services.api.appliance import Appliance
 from services.api.auth import Auth
-from services.api.errors import ApiError, InvalidRequest, NotFound, TooLarge
-from services.shared import VERSION, logs
+from services.api.body import Body
+from services.api.engine import Ended
+from services.api.errors import ApiError, InvalidRequest, NotFound
+from services.api.journal import Journal
+from services.api.limits import Meters, RateLimit
+from services.api.metrics import Metrics
+from services.api.origin import EXPOSED, Origin
+from services.shared import VERSION
 from services.shared.secret import Secrets
 from services.shared.settings import Settings
-
-log = logging.getLogger("api")
-QUIET = {"/livez", "/readyz", "/v1/status"}  # asked every few seconds by health checks and the page
 
 
 def create_app(config: Settings) -> FastAPI:
@@ -39,18 +49,35 @@ def create_app(config: Settings) -> FastAPI:
         async with home.open():
             yield
 
-    home = Appliance(config)
+    home, counted = Appliance(config), Metrics()
+    keys = Secrets(config.api.keys)
+    meters = Meters(keys)
+
+    def ended(answer: Ended) -> None:
+        counted.answer(answer)
+        meters.spend(answer.key, answer.prompt_tokens + answer.generated_tokens)
+
+    home.engine.on_ended = ended
     app = FastAPI(title="Cloister", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.appliance = home
-    app.include_router(health.router)
-    for dialect in (openai, openai_completions, openai_responses, anthropic, ollama, ollama_models):
-        app.include_router(dialect.router)
+    app.state.appliance, app.state.metrics = home, counted
+    dialects = (openai, openai_completions, openai_responses, anthropic, ollama, ollama_models)
+    for part in (health, metrics, documentation, *dialects):
+        app.include_router(part.router)
+    documentation.describe(app)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_middleware(BodyLimit, limit=config.api.max_body)
-    app.add_middleware(Auth, keys=Secrets(config.api.keys))
-    app.add_middleware(RequestLog)
+    # the last one added comes first
+    app.add_middleware(Body, limit=config.api.max_body)
+    app.add_middleware(RateLimit, meters=meters)
+    app.add_middleware(Auth, keys=keys)
+    if config.api.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=config.api.origins, allow_methods=["*"], allow_headers=["*"], expose_headers=EXPOSED
+        )
+    address = [name for name in (config.api.host, config.api.published) if name]
+    app.add_middleware(Origin, address=address, hosts=config.api.hosts, origins=config.api.origins, keys=keys)
+    app.add_middleware(Journal, counted=counted.request)
     return app
 
 
@@ -74,67 +101,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 404:
         return forms.response(request.url.path, NotFound(f"there is no {request.url.path} here"))
     wrong = InvalidRequest(f"{request.method} {request.url.path}: {error.detail}", code="http_error")
-    return JSONResponse(forms.body(request.url.path, wrong), status_code=error.status_code, headers=error.headers)
-
-
-class BodyLimit:
-    """Reads the body, and refuses one that is longer than `limit` bytes, announced or not, before it fills the memory."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app, self._limit = app, limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        length, body, more = int(announced) if announced.isdigit() else 0, bytearray(), True
-        while more and max(length, len(body)) <= self._limit:
-            message = await receive()
-            if message["type"] != "http.request":
-                return  # the client has gone
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        if max(length, len(body)) > self._limit:
-            error = TooLarge(f"the body is longer than [api] max_body, {self._limit} bytes")
-            await forms.response(scope["path"], error)(scope, receive, send)
-            return
-        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
-        await self._app(scope, lambda: _ready(whole.pop()) if whole else receive(), send)
-
-
-async def _ready(message: Message) -> Message:
-    return message
-
-
-class RequestLog:
-    """One line a request: method, path, status, seconds. Never what was asked or answered, not even by an unexpected error's message."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        began, status = time.monotonic(), 0
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        except Exception as error:
-            places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-            log.error("unexpected error %s", logs.facts(type=type(error).__name__, at=" < ".join(places[:-7:-1])))
-            if not status:
-                internal = ApiError("an internal error: the log of the api has the details", code="internal")
-                await forms.response(scope["path"], internal)(scope, receive, watched)
-        finally:
-            if scope["path"] not in QUIET:
-                seconds = f"{time.monotonic() - began:.2f}"
-                facts = logs.facts(method=scope["method"], path=quote(scope["path"]), status=status or "aborted", seconds=seconds)
-                log.info("request %s", facts)
+    wrong.status = error.status_code
+    response = forms.response(request.url.path, wrong)
+    response.headers.update(error.headers or {})
+    return response

@@ -11,14 +11,30 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from services.api import caller
 from services.api.errors import ApiError, EngineFailed, TooLarge, Unavailable, from_engine
 from services.shared import logs, wire
 
 log = logging.getLogger("api")
 RECONNECT = 0.25  # seconds between two tries
 ANSWER_WITHIN = 5.0  # seconds for what the engine answers between two steps
+MAX_UNREAD = 4096  # events of one answer that wait for a client who reads more slowly than the engine writes
+MAX_UNREAD_SIZE = 4 << 20  # characters of these, roughly
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a request of the engine came to its end. `key`: the name of the API key it was made with. `outcome`: Finished.reason,
+    Failed.code, or cancelled. The numbers are as far as they were heard of."""
+
+    key: str
+    outcome: str
+    prompt_tokens: int
+    generated_tokens: int
+    finished: wire.Finished | None
 
 
 class Answer:
@@ -26,14 +42,26 @@ class Answer:
 
     def __init__(self, client: EngineClient, request: str) -> None:
         self.request = request
+        self.key = caller.current().key
+        self.closed = False
+        self._last: wire.Message | None = None
+        self._prompt_tokens = self._generated = 0
         self._client = client
         self._mail: deque[wire.Message | ApiError] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
 
     def put(self, event: wire.Message | ApiError) -> None:
+        if self._mail and self._too_much():  # the engine stops, and the client gets what is there, and then the error
+            self._client.cancel(self)
+            self._generated = getattr(event, "tokens", 0)
+            event = EngineFailed("the answer was given up because its client reads too slowly", code="slow_client")
         self._mail.append(event)
         _wake(self._waiter)
+
+    def _too_much(self) -> bool:
+        count = len(self._mail)
+        return count >= MAX_UNREAD or (count % 64 == 0 and sum(map(_size, self._mail)) >= MAX_UNREAD_SIZE)
 
     async def event(self, within: float | None = None) -> wire.Message | None:
         """The next event, or None when there was none within so many seconds.
@@ -43,7 +71,9 @@ class Answer:
         """
         if not self._mail and not await self._arrival(within):
             return None
-        event = self._mail.popleft()
+        event = self._last = self._mail.popleft()
+        if isinstance(event, wire.Accepted):
+            self._prompt_tokens = event.prompt_tokens
         if isinstance(event, wire.Failed):
             event = from_engine(event)
         if isinstance(event, ApiError):
@@ -67,7 +97,26 @@ class Answer:
 
     def close(self) -> None:
         """Nobody waits for this answer any more."""
-        self._client.forget(self, cancel=not self._ended)
+        self._client.close(self, cancel=not self._ended)
+
+    def ended(self) -> Ended:
+        """How it came to its end, as far as events arrived."""
+        outcome, generated = "cancelled", self._generated
+        match self._mail[-1] if self._mail else self._last:
+            case wire.Finished() as done:
+                return Ended(self.key, done.reason, done.prompt_tokens, done.generated_tokens, done)
+            case wire.Failed(code=code):
+                outcome = code
+            case ApiError(code=reason):
+                outcome = reason or "failed"
+            case wire.Delta(tokens=tokens):
+                generated = tokens
+        return Ended(self.key, outcome, self._prompt_tokens, generated, None)
+
+
+def _size(event: wire.Message | ApiError) -> int:
+    """Characters that an event holds, and what its logprobs take beside."""
+    return len(event.text) + 100 * sum(1 + len(top) for _, _, top in event.logprobs) if isinstance(event, wire.Delta) else 0
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:
@@ -85,6 +134,7 @@ class EngineClient:
         self._writer: asyncio.StreamWriter | None = None
         self._answers: dict[str, Answer] = {}
         self._numbers = itertools.count(1)
+        self.on_ended: Callable[[Ended], None] = lambda ended: None  # told of every answer when it is closed
 
     async def run(self) -> None:
         """Keep the connection up until cancelled."""
@@ -130,7 +180,9 @@ class EngineClient:
             Unavailable: there is no engine now.
             TooLarge: the prompt is longer than any message may be.
         """
-        return self._ask(request)
+        answer = self._ask(request)
+        caller.current().asked.append(request.id)
+        return answer
 
     async def count(self, prompt: tuple[wire.Part, ...]) -> int:
         """Tokens of a prompt."""
@@ -156,7 +208,7 @@ class EngineClient:
         try:
             event = await answer.event(ANSWER_WITHIN)
         finally:
-            self.forget(answer, cancel=False)
+            self._forget(answer)
         if event is None:
             raise Unavailable("the engine does not answer: it is busy or stuck; try again in a moment")
         return event
@@ -171,7 +223,20 @@ class EngineClient:
         self._writer.write(data)
         return answer
 
-    def forget(self, answer: Answer, *, cancel: bool) -> None:
-        """Drop a request's mailbox; with `cancel`, tell the engine to stop working on it."""
-        if self._answers.pop(answer.request, None) and cancel and self._writer is not None:
+    def close(self, answer: Answer, *, cancel: bool) -> None:
+        """The end of an answer: drop its mailbox; with `cancel`, tell the engine to stop working on it."""
+        if cancel:
+            self.cancel(answer)
+        self._forget(answer)
+        if not answer.closed:
+            answer.closed = True
+            self.on_ended(answer.ended())
+
+    def cancel(self, answer: Answer) -> None:
+        """Tell the engine to stop working on it; nothing more of it is delivered."""
+        if self._forget(answer) and self._writer is not None:
             self._writer.write(wire.encode(wire.Cancel(answer.request)))
+
+    def _forget(self, answer: Answer) -> bool:
+        """Drop a request's mailbox; whether there was one."""
+        return self._answers.pop(answer.request, None) is not None

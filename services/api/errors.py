@@ -6,7 +6,9 @@ ApiError
 ├── Unauthorized          401  no API key, or one that is not known
 ├── Forbidden             403  nobody may do this here
 ├── NotFound              404  no such model or path
+├── TooSlow               408  the body does not arrive
 ├── TooLarge              413  the body is longer than allowed
+├── RateLimited           429  the key has used what it may use
 ├── Overloaded            429  the waiting line is full
 ├── Unavailable           503  preparing, loading, restarting: worth another try
 ├── TimedOut              504  no answer within the time that the request allowed
@@ -62,12 +64,20 @@ class Forbidden(ApiError):
     status, type, code = 403, "invalid_request_error", "forbidden"
 
 
+class TooSlow(ApiError):
+    status, type, code = 408, "invalid_request_error", "request_timeout"
+
+
 class NotFound(ApiError):
     status, type, code = 404, "invalid_request_error", "not_found"
 
 
 class TooLarge(ApiError):
     status, type, code = 413, "invalid_request_error", "request_too_large"
+
+
+class RateLimited(ApiError):
+    status, type, code, retry_after = 429, "rate_limit_error", "rate_limit_exceeded", 1
 
 
 class Overloaded(ApiError):

@@ -155,7 +155,7 @@ async def lines(completion: Completion, reply: Reply) -> AsyncIterator[bytes]:
                     yield line(reply.part(text) | scores(logprobs))
                 case Call():
                     calls.add(event)
-                case Alive():
+                case Alive() | wire.Queued() | wire.Prefill():
                     yield line(reply.part())
                 case Closing() as closing:
                     if called := calls.whole():

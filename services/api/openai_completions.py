@@ -196,7 +196,7 @@ async def stream(
             match event:
                 case Piece(text=text, logprobs=logprobs):
                     yield chunk(number, text, None, scores[number].more(logprobs) if body.logprobs is not None else None)
-                case Alive():
+                case Alive() | wire.Queued() | wire.Prefill():
                     yield b": still working\n\n"
                 case Closing() as closing:
                     closings[number] = closing

@@ -17,6 +17,7 @@ from services.api.errors import ApiError
 from services.api.openai_responses_schema import ResponseRequest
 from services.api.reasoning import Piece
 from services.api.tools import Call
+from services.shared import wire
 
 router = APIRouter()
 
@@ -127,7 +128,7 @@ async def events(completion: Completion, reply: Reply) -> AsyncIterator[bytes]:
                 case Piece() | Call():
                     for kind, told in output.add(happened):
                         yield event(kind, **told)
-                case Alive():
+                case Alive() | wire.Queued() | wire.Prefill():
                     yield b": still working\n\n"
                 case Closing() as closing:
                     cut = closing.reason == "length"

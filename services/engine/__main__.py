@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import signal
 import sys
 import threading
@@ -92,7 +91,7 @@ async def run(config: Settings, directory: Path) -> int:
             cells=model.cells,
             sequences=e.sequences,
             cpu=model.variant,
-            memory=f"{memory() / 1e6:.0f}MB",
+            memory=f"{hardware.resident() / 1e6:.0f}MB",
             seconds=f"{time.monotonic() - began:.1f}",
         ),
     )
@@ -112,13 +111,14 @@ async def run(config: Settings, directory: Path) -> int:
     )
 
     def observe(request: str) -> wire.Observed:
+        waiting = tuple(engine.scheduler.waiting)
         return wire.Observed(
             request,
             running=len(engine.scheduler.running),
-            waiting=len(engine.scheduler.waiting),
+            waiting=len(waiting),
             cells_used=engine.kv.used,
             tokens_per_second=round(engine.rate(), 2),
-            memory=memory(),
+            memory=hardware.resident(),
             prompt_tokens=engine.prompt_tokens,
             generated_tokens=engine.generated_tokens,
             step_seconds=engine.step_seconds,
@@ -126,6 +126,9 @@ async def run(config: Settings, directory: Path) -> int:
             preempted=engine.scheduler.preempted,
             stored=engine.kv.store.used,
             threads=model.threads,
+            evicted=engine.kv.evicted,
+            throttled_seconds=hardware.throttled(),
+            waited=time.monotonic() - min((sequence.arrived for sequence in waiting), default=time.monotonic()),
         )
 
     server = Server(config.paths.socket, hello, observe)
@@ -170,11 +173,6 @@ async def run(config: Settings, directory: Path) -> int:
 def slots(sequences: int) -> int:
     """Sequences that the KV cache tells apart: those that run, as many that are remembered, and enough output rows for guesses."""
     return min(256, max(2 * sequences + 2, 20))
-
-
-def memory() -> int:
-    """Resident set size of this process in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ class KVCache:
         self._slots = [Slot(number, self._root("")) for number in range(self.slots)]
         self._clock = 0
         self.used = 0  # cells that hold a token, of running and of remembered sequences
+        self.evicted = 0  # times that remembered text had to make room
 
     @property
     def running(self) -> int:
@@ -171,6 +172,7 @@ class KVCache:
         common = {slot.number: common_prefix(slot.leaf.sequence(), tokens) for slot in idle}
         best = max(idle, key=lambda s: common[s.number])
         oldest = min(idle, key=lambda s: (s is best and common[s.number] > 0, s.used))
+        self.evicted += 1
         self._spill(oldest)
         self._shrink(oldest, 0)
         return oldest
@@ -210,6 +212,7 @@ class KVCache:
 
     def _evict(self, slot: Slot, missing: int) -> None:
         """Free cells of a remembered sequence: all it has when it can come back or is held by others too, else from its end."""
+        self.evicted += 1
         leaf = slot.leaf
         whole = self._spill(slot) or len(leaf.slots) > 1
         self._shrink(slot, 0 if whole else slot.length - min(missing, len(leaf.tokens)))

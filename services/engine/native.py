@@ -28,6 +28,8 @@ from services.shared.wire import Sampling
 
 log = logging.getLogger("engine")
 _LEVELS = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}  # of ggml; its info lines are debug for us
+# What llama.cpp says when a decode is cut short, as it is for every cancelled request: no failure.
+_CUT_SHORT = ("compute_async failed with error 1", "compute status: 1", "failed to decode, ret = 2", "removing memory module entries")
 
 
 class ModelError(RuntimeError):
@@ -37,7 +39,8 @@ class ModelError(RuntimeError):
 def _log(level: int, text: bytes, _: object) -> None:
     line = text.decode("utf-8", "replace").strip(" .\n")
     if line and "n_ctx_seq" not in line:  # that warning is about one sequence filling the shared pool; [engine] context forbids it
-        logging.getLogger("llama").log(_LEVELS.get(level, logging.DEBUG), line)
+        meant = any(words in line for words in _CUT_SHORT)
+        logging.getLogger("llama").log(logging.DEBUG if meant else _LEVELS.get(level, logging.DEBUG), line)
 
 
 _log_callback = llama_cpp.llama_log_callback(_log)  # kept here: native code calls it for as long as the process lives

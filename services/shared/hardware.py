@@ -7,6 +7,7 @@ host then runs many times slower (ollama#17916). So the counting is done here. K
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,23 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
         if quota not in ("max", "-1"):
             found.append(int(quota) / int(period))
     return min(found, default=None)
+
+
+def throttled(root: Path = Path("/")) -> float:
+    """Seconds that threads of this cgroup, and of those above it, were held up by a CPU quota, since it was made; 0 without one."""
+    seconds = 0.0
+    for directory in _cgroup_path(root, "cpu"):
+        try:
+            stat = dict(line.split() for line in (directory / "cpu.stat").read_text().splitlines())
+            seconds += int(stat.get("throttled_usec", 0)) / 1e6 + int(stat.get("throttled_time", 0)) / 1e9  # v2, v1
+        except (OSError, ValueError):
+            continue
+    return seconds
+
+
+def resident() -> int:
+    """Resident set size of this process in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def memory_available(root: Path = Path("/")) -> int:

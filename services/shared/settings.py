@@ -92,6 +92,8 @@ class ApiSettings:
     port: Port
     published: str | None
     keys: Path | None
+    hosts: tuple[str, ...]
+    origins: tuple[str, ...]
     max_body: Annotated[int, Range(1024, 1 << 30)]
     max_tokens: Annotated[int, Range(0, 1 << 20)]
     strict: bool

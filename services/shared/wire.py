@@ -152,8 +152,9 @@ class Counted:
 @dataclass(frozen=True)
 class Observed:
     """Load now: requests running and waiting, KV cells in use, tokens made a second over the last few seconds, RSS in bytes, threads that
-    compute (fewer while other programs take CPUs), bytes in the store. Since the start: tokens, seconds in steps and in the model alone,
-    times that a request had to give way."""
+    compute (fewer while other programs take CPUs), bytes in the store, seconds that the one who waits longest has waited. Since the start:
+    tokens, seconds in steps and in the model alone, times that a request had to give way and that remembered text was evicted, seconds that
+    a CPU quota held threads up."""
 
     id: str
     running: int
@@ -168,6 +169,9 @@ class Observed:
     preempted: int = 0
     stored: int = 0
     threads: int = 0
+    evicted: int = 0
+    throttled_seconds: float = 0.0
+    waited: float = 0.0
 
 
 @_message

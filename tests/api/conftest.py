@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.api.scripted import Stand, stand
+
+CHROMIUM = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP evil.example 127.0.0.1"),
+]
 
 # A template in Qwen's manner: it knows tools, and leaves it to the model to think unless that is switched off.
 TOOL_TEMPLATE = (
@@ -52,3 +58,12 @@ def shared_tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 def tooled(shared_tools: Stand) -> Stand:
     """The same with a model that calls tools."""
     return fresh(shared_tools)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, for which evil.example is this machine."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        yield running
+        running.close()

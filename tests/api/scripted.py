@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from services.api.app import create_app
+from services.api.server import create_server
 from services.shared import manifest, settings, wire
 from tests.conftest import environment, free_port
 
@@ -146,7 +145,8 @@ class ScriptedEngine:
             case wire.Count(id=name, prompt=parts):
                 writer.write(wire.encode(wire.Counted(name, sum(len(said) for _, said in parts))))
             case wire.Observe(id=name) if self.observes:
-                writer.write(wire.encode(wire.Observed(name, self.open, 1, 123, 12.5, 99_000_000, 1000, 2000)))
+                since = {"evicted": 4, "throttled_seconds": 1.5}
+                writer.write(wire.encode(wire.Observed(name, self.open, 1, 123, 12.5, 99_000_000, 1000, 2000, **since)))
 
     def _done(self, name: str) -> None:
         self.open -= 1
@@ -168,7 +168,7 @@ class ScriptedEngine:
 class Stand:
     """The API on `url`, the scripted engine behind it, and the files that init would have written."""
 
-    def __init__(self, home: Path, **config: object) -> None:
+    def __init__(self, home: Path, *, patience: float = PATIENCE, **config: object) -> None:
         self.home = home
         self.port = free_port()
         self.config = settings.load(environment(home, API__PORT=self.port, **config))
@@ -180,17 +180,7 @@ class Stand:
         self.app = create_app(self.config)
         self.loop: asyncio.AbstractEventLoop
         self.engine: ScriptedEngine
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self.app,
-                host="127.0.0.1",
-                port=self.port,
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                timeout_graceful_shutdown=1,
-            )
-        )
+        self._server = create_server(self.app, "127.0.0.1", self.port, patience=patience, grace=1)
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
@@ -254,8 +244,9 @@ class Stand:
 
 
 @contextmanager
-def stand(home: Path, *, engine: bool = True, **config: object) -> Iterator[Stand]:
-    standing = Stand(home, **config)
+def stand(home: Path, *, engine: bool = True, patience: float = PATIENCE, **config: object) -> Iterator[Stand]:
+    """`patience`: seconds that the API has with clients who don't read."""
+    standing = Stand(home, patience=patience, **config)
     standing.start()
     try:
         if engine:

@@ -566,7 +566,7 @@ def test_nothing_is_left_of_any_request(api: Stand) -> None:
 def hang_up(api: Stand, stream: bool, ready: Callable[[], bool], **fields: Any) -> float:
     """Send a request over a plain socket, hang up when `ready`; seconds until the engine was told."""
     body = json.dumps({"messages": QUESTION, "stream": stream, **fields}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", api.port)) as connection:
         connection.sendall(head.encode() + body)
         until(ready)

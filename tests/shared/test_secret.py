@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.shared.secret import SecretError, Secrets, digest, plain
+from services.shared.secret import Limits, SecretError, Secrets, digest, plain
 
 
 def test_a_secret_is_found_by_its_hash(tmp_path: Path) -> None:
@@ -40,3 +40,27 @@ def test_a_secret_that_must_be_known_is_read_as_it_is(tmp_path: Path) -> None:
     assert (plain(None), plain(tmp_path / "key")) == ("", "cl-page")
     with pytest.raises(SecretError, match="gone can't be read"):
         plain(tmp_path / "gone")
+
+
+def test_limits_stand_behind_the_hash(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"anna {digest('cl-one').hex()} rpm=60 concurrent=2\nben {digest('cl-two').hex()}\n")
+    secrets = Secrets(file)
+    assert secrets.limits("anna") == Limits(rpm=60, tpm=0, concurrent=2)
+    assert not secrets.limits("ben") and not secrets.limits("nobody")
+
+
+@pytest.mark.parametrize(
+    ("field", "complaint"),
+    [
+        ("speed=9", "come rpm=NUMBER, tpm=NUMBER, concurrent=NUMBER, each at most once"),
+        ("rpm=1 rpm=2", "each at most once"),
+        ("rpm", "rpm must be a whole number from 1"),
+        ("rpm=0", "rpm must be a whole number from 1"),
+        ("tpm=1.5", "tpm must be a whole number from 1"),
+    ],
+)
+def test_limits_that_are_none_are_named(tmp_path: Path, field: str, complaint: str) -> None:
+    (tmp_path / "keys").write_text(f"\nanna {digest('cl-one').hex()} {field}\n")
+    with pytest.raises(SecretError, match=f"line 2.*{complaint}"):
+        Secrets(tmp_path / "keys")

@@ -171,6 +171,19 @@ def test_under_a_sub_path_and_behind_another_proxy(stack: Stack) -> None:
         assert get(f"{stack.api_url}/cloister/v1/models")[0] == 200
 
 
+def test_names_that_the_stack_is_called_by(stack: Stack) -> None:
+    """Host goes through the gateway as it came, so that a page of somebody else can't lead a browser in by a name of its own."""
+    for url in (stack.page_url, stack.api_url):
+        assert get(f"{url}/v1/models", headers={"Host": "evil.example"})[0] == 403
+        assert get(f"{url}/v1/models", headers={"Host": "localhost:1"})[0] == 200
+        assert get(f"{url}/v1/models", headers={"Origin": "https://evil.example"})[0] == 403
+    assert get(f"{stack.api_url}/metrics")[0] == 200 and get(f"{stack.api_url}/docs")[0] == 200
+    with changed(stack, CLOISTER_API__HOSTS="ai.example") as named:
+        named.ready()
+        assert get(f"{stack.api_url}/v1/models", headers={"Host": "ai.example"})[0] == 200
+        assert get(f"{stack.api_url}/v1/models", headers={"Host": "evil.example"})[0] == 403
+
+
 def test_open_to_others_only_with_keys(stack: Stack, tmp_path: Path) -> None:
     refused = Stack({**stack.env, "CLOISTER_BIND": "0.0.0.0"}, stack.page_url, stack.api_url)
     done = refused.run(ROOT / "scripts/up", "--docker", "--detach", check=False)
