@@ -15,10 +15,12 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api import health, openai
+from services.api import health, openai, screen
 from services.api.appliance import Appliance
 from services.api.auth import Auth
 from services.api.errors import ApiError, InvalidRequest, NotFound, TooLarge
+from services.api.flags import Flags
+from services.api.screen import Screen
 from services.shared import VERSION, logs
 from services.shared.secret import Secrets
 from services.shared.settings import Settings
@@ -32,6 +34,7 @@ def create_app(config: Settings) -> FastAPI:
 
     Raises:
         SecretError: the file of API keys can't be used.
+        ScreenError: the file of patterns to screen by can't be used.
     """
 
     @contextlib.asynccontextmanager
@@ -39,7 +42,7 @@ def create_app(config: Settings) -> FastAPI:
         async with home.open():
             yield
 
-    home = Appliance(config)
+    home = Appliance(config, Screen(screen.read(config.api.screen) if config.api.screen else ()))
     app = FastAPI(title="Cloister", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.appliance = home
     app.include_router(health.router)
@@ -47,6 +50,7 @@ def create_app(config: Settings) -> FastAPI:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(Flags)
     app.add_middleware(BodyLimit, limit=config.api.max_body)
     app.add_middleware(Auth, keys=Secrets(config.api.keys))
     app.add_middleware(RequestLog)

@@ -15,6 +15,7 @@ from services.api.errors import ApiError, EngineFailed, Unavailable
 from services.api.model import ServedModel
 from services.api.prompt import Prompt
 from services.api.reasoning import ReasoningSplitter
+from services.api.screen import Screen
 from services.shared import VERSION, progress, wire
 from services.shared.settings import Settings
 
@@ -25,8 +26,9 @@ ACCEPT_WITHIN = 60.0  # seconds; a step of the engine on a slow CPU may take a f
 class Appliance:
     """One engine, one model."""
 
-    def __init__(self, config: Settings) -> None:
+    def __init__(self, config: Settings, screen: Screen) -> None:
         self._config = config
+        self._screen = screen
         self.engine = EngineClient(config.paths.socket, self._on_hello)
         self._model: ServedModel | None = None
         self._broken: str | None = None
@@ -56,6 +58,7 @@ class Appliance:
             connection.cancel()
             await asyncio.wait([connection])
             await self._let_go()
+            await self._screen.close()
 
     def model(self) -> ServedModel:
         """The model that answers now.
@@ -97,11 +100,12 @@ class Appliance:
         """Send a conversation to the engine; returns once it is accepted.
 
         Raises:
-            ApiError: another model, a template that refuses, a prompt that does not fit, a full queue, no engine.
+            ApiError: another model, the screening list or the template refuses, a prompt that does not fit, a full queue, no engine.
         """
         messages = conversation.messages
         model = self.model()
         adapter = model.accept(wanted.model)
+        await self._screen.check(conversation)
         prompt = await model.chat_template().render(messages)
         answer = await self._send(prompt, wanted, adapter)
         splitter = ReasoningSplitter(in_thought=prompt.in_thought, by_token=model.by_token)

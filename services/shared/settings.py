@@ -92,6 +92,7 @@ class ApiSettings:
     port: Port
     published: str | None
     keys: Path | None
+    screen: Path | None
     max_body: Annotated[int, Range(1024, 1 << 30)]
     max_tokens: Annotated[int, Range(0, 1 << 20)]
 
