@@ -66,7 +66,6 @@ LEAKS = {
     "in capitals": "{{ messages[0].content|upper }}",
     "as numbers": "{{ messages[0].content|list|map('int', 0)|list }}",
     "escaped": "{{ messages[0].content|tojson|e }}",
-    "in brackets": "{{ messages|string }}",
     "sorted": "{{ messages[0].content|list|sort|join }}",
 }
 BOMBS = {
