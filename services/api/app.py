@@ -22,16 +22,19 @@ from services.api import (
     openai,
     openai_completions,
     openai_responses,
+    screen,
 )
 from services.api.appliance import Appliance
 from services.api.auth import Auth
 from services.api.body import Body
 from services.api.engine import Ended
 from services.api.errors import ApiError, InvalidRequest, NotFound
+from services.api.flags import Flags
 from services.api.journal import Journal
 from services.api.limits import Meters, RateLimit
 from services.api.metrics import Metrics
 from services.api.origin import EXPOSED, Origin
+from services.api.screen import Screen
 from services.shared import VERSION
 from services.shared.secret import Secrets
 from services.shared.settings import Settings
@@ -42,6 +45,7 @@ def create_app(config: Settings) -> FastAPI:
 
     Raises:
         SecretError: the file of API keys can't be used.
+        ScreenError: the file of patterns to screen by can't be used.
     """
 
     @contextlib.asynccontextmanager
@@ -49,7 +53,8 @@ def create_app(config: Settings) -> FastAPI:
         async with home.open():
             yield
 
-    home, counted = Appliance(config), Metrics()
+    home = Appliance(config, Screen(screen.read(config.api.screen) if config.api.screen else ()))
+    counted = Metrics()
     keys = Secrets(config.api.keys)
     meters = Meters(keys)
 
@@ -68,6 +73,7 @@ def create_app(config: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     # the last one added comes first
+    app.add_middleware(Flags)
     app.add_middleware(Body, limit=config.api.max_body)
     app.add_middleware(RateLimit, meters=meters)
     app.add_middleware(Auth, keys=keys)

@@ -17,6 +17,7 @@ from services.api.errors import ApiError, EngineFailed, Unavailable
 from services.api.model import ServedModel
 from services.api.prompt import Prompt
 from services.api.reasoning import ReasoningSplitter
+from services.api.screen import Screen
 from services.shared import VERSION, progress, wire
 from services.shared.settings import Settings
 
@@ -27,8 +28,9 @@ ACCEPT_WITHIN = 60.0  # seconds; a step of the engine on a slow CPU may take a f
 class Appliance:
     """One engine, one model."""
 
-    def __init__(self, config: Settings) -> None:
+    def __init__(self, config: Settings, screen: Screen) -> None:
         self._config = config
+        self._screen = screen
         self.strict = config.api.strict  # unknown fields are refused
         self.engine = EngineClient(config.paths.socket, self._on_hello)
         self._model: ServedModel | None = None
@@ -59,6 +61,7 @@ class Appliance:
             connection.cancel()
             await asyncio.wait([connection])
             await self._let_go()
+            await self._screen.close()
 
     def model(self) -> ServedModel:
         """The model that answers now.
@@ -100,7 +103,7 @@ class Appliance:
         """Send a conversation to the engine; returns once it is accepted.
 
         Raises:
-            ApiError: another model, a template that refuses, a prompt that does not fit, a full queue, no engine.
+            ApiError: another model, the screening list or the template refuses, a prompt that does not fit, a full queue, no engine.
         """
         (completion,) = await self.complete_several(conversation, wanted, 1)
         return completion
@@ -109,6 +112,7 @@ class Appliance:
         """So many answers to one conversation; with a seed, the following ones have the following seeds. Raises as `complete` does."""
         model = self.model()
         adapter = model.accept(wanted.model)
+        await self._screen.check(conversation)
         if wanted.thought_limit == 0:
             conversation = replace(conversation, thinking=False)
         form = model.calls(conversation)
@@ -142,6 +146,7 @@ class Appliance:
         """So many continuations of one text."""
         model = self.model()
         adapter = model.accept(wanted.model)
+        await self._screen.check_texts([text])
         prompt = Prompt(tuple(part for part in ((True, model.bos), (False, text)) if part[1]), False)
 
         async def one(number: int) -> Completion:

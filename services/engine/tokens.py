@@ -1,16 +1,17 @@
 """Marked prompt parts to tokens, such that nobody's text ever becomes a control token.
 
 llama.cpp's parse_special=False keeps CONTROL tokens out, but still matches USER_DEFINED ones such as `</think>`
-(ggml-org/llama.cpp#26309); so every literal occurrence of such a token in plain text is cut in two before tokenizing. The
-template's own control tokens are looked up directly. Template text and user text that touch are tokenized in one run: the merges across the
-border are those of the reference tokenizer. Knows nothing of templates or of llama_cpp.
+(ggml-org/llama.cpp#26309); so every literal occurrence of such a token in plain text is cut in two before tokenizing, where that changes
+nothing else. The template's own control tokens are looked up directly. Template text and user text that touch are tokenized in one run:
+the merges across the border are those of the reference tokenizer. Knows nothing of templates or of llama_cpp.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
+from unicodedata import category
 
 from services.shared.wire import Part
 
@@ -40,8 +41,7 @@ class Tokenizer:
         self._vocabulary = vocabulary
         self._added = _any_of(vocabulary.added)
         self._user_defined = _any_of(vocabulary.user_defined)
-        # "</" and "think>" are closest to what plain tokenization would make of it; but the first part must be no such token itself
-        self._cuts = {text: 2 if len(text) > 2 and text[:2] not in vocabulary.user_defined else 1 for text in vocabulary.user_defined}
+        self._cuts = {text: _cut_of(text, vocabulary.user_defined) for text in vocabulary.user_defined}
 
     def encode(self, prompt: Iterable[Part]) -> list[int]:
         """Token ids of a prompt of marked parts; (True, text) is the template's, (False, text) is somebody's."""
@@ -79,6 +79,16 @@ class Tokenizer:
             pieces.append(text[at:middle])
             at = middle
         return [*pieces, text[at:]]
+
+
+def _cut_of(text: str, others: Collection[str]) -> int:
+    """Where to cut this text so that the first part holds none of the others, nor itself.
+
+    Between a letter and a sign, "</think" and ">", where there is such a place: byte-level BPE never joins these, so the tokens are those
+    of a vocabulary that has no such token.
+    """
+    borders = [at for at in range(1, len(text)) if text[at - 1].isalpha() and category(text[at])[0] in "PS" and text[at] not in "'’"]
+    return next((at for at in [*borders, 2, 1] if at < len(text) and not any(other in text[:at] for other in others if other)), 1)
 
 
 def _any_of(texts: Mapping[str, int]) -> re.Pattern[str] | None:

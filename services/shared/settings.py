@@ -94,6 +94,7 @@ class ApiSettings:
     keys: Path | None
     hosts: tuple[str, ...]
     origins: tuple[str, ...]
+    screen: Path | None
     max_body: Annotated[int, Range(1024, 1 << 30)]
     max_tokens: Annotated[int, Range(0, 1 << 20)]
     strict: bool

@@ -129,7 +129,7 @@ def test_texts_that_touch_are_tokenized_in_one_run() -> None:
 def test_a_cut_is_the_only_change_to_typed_text() -> None:
     vocabulary = Recorder()
     Tokenizer(vocabulary).encode([(False, "a </think> b")])
-    assert vocabulary.runs == ["a </", "think> b"]
+    assert vocabulary.runs == ["a </think", "> b"]
 
 
 def test_empty_prompts_have_no_tokens() -> None:
