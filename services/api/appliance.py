@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from services.api import tools
+from services.api import bounds, tools
 from services.api.completion import Completion
 from services.api.conversation import Conversation, Message, ToolCall, Wanted
 from services.api.engine import Answer, EngineClient
@@ -112,6 +112,8 @@ class Appliance:
         """So many answers to one conversation; with a seed, the following ones have the following seeds. Raises as `complete` does."""
         model = self.model()
         adapter = model.accept(wanted.model)
+        bounds.check_conversation(conversation)
+        bounds.check_wishes(wanted)
         await self._screen.check(conversation)
         if wanted.thought_limit == 0:
             conversation = replace(conversation, thinking=False)
@@ -146,6 +148,7 @@ class Appliance:
         """So many continuations of one text."""
         model = self.model()
         adapter = model.accept(wanted.model)
+        bounds.check_wishes(wanted)
         await self._screen.check_texts([text])
         prompt = Prompt(tuple(part for part in ((True, model.bos), (False, text)) if part[1]), False)
 
@@ -162,6 +165,7 @@ class Appliance:
             ApiError: a template that refuses, no engine.
         """
         model = self.model()
+        bounds.check_conversation(conversation)
         model.calls(conversation)
         return await self.engine.count((await model.render(conversation)).parts)
 

@@ -6,13 +6,11 @@ Knows nothing of HTTP or of dialects. The size of a whole body is a setting, `[a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
+from services.api.conversation import Conversation, Wanted
 from services.api.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from services.api.conversation import Message, Tool
 
 MAX_DEPTH = 128  # lists and objects in one another; the parser recurses
 MAX_CONTAINERS = 50_000  # lists and objects of a body
@@ -25,28 +23,29 @@ MAX_STOPS = 16
 MAX_STOP = 1_000  # characters
 
 
-def check_conversation(messages: Sequence[Message], tools: Sequence[Tool]) -> None:
+def check_conversation(conversation: Conversation) -> None:
     """Compare with MAX_MESSAGES, MAX_TOOLS and MAX_SCHEMA.
 
     Raises:
         InvalidRequest: it is too much; names what and how much is allowed.
     """
-    _at_most(len(messages), MAX_MESSAGES, "messages", "messages")
+    tools = conversation.tools
+    _at_most(len(conversation.messages), MAX_MESSAGES, "messages", "messages")
     _at_most(len(tools), MAX_TOOLS, "tools", "tools")
     size = sum(len(tool.name) + len(tool.description) + _length(tool.parameters) for tool in tools)
     _at_most(size, MAX_SCHEMA, "characters", "tools")
 
 
-def check_wishes(stop: Sequence[str], grammar: str | None, json_schema: str | None) -> None:
+def check_wishes(wanted: Wanted) -> None:
     """Compare with MAX_STOPS, MAX_STOP, MAX_GRAMMAR and MAX_SCHEMA.
 
     Raises:
         InvalidRequest: it is too much; names what and how much is allowed.
     """
-    _at_most(len(stop), MAX_STOPS, "strings", "stop")
-    _at_most(max(map(len, stop), default=0), MAX_STOP, "characters in one string", "stop")
-    _at_most(len(grammar or ""), MAX_GRAMMAR, "characters", "grammar")
-    _at_most(len(json_schema or ""), MAX_SCHEMA, "characters", "json_schema")
+    _at_most(len(wanted.stop), MAX_STOPS, "strings", "stop")
+    _at_most(max(map(len, wanted.stop), default=0), MAX_STOP, "characters in one string", "stop")
+    _at_most(len(wanted.grammar or ""), MAX_GRAMMAR, "characters", "grammar")
+    _at_most(len(wanted.json_schema or ""), MAX_SCHEMA, "characters", "json_schema")
 
 
 def _at_most(found: int, allowed: int, what: str, param: str) -> None:

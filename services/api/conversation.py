@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.api import bounds
-
 
 @dataclass(frozen=True)
 class ToolCall:
@@ -53,9 +51,6 @@ class Conversation:
     thinking: bool | None = None
     parallel_calls: bool = True
 
-    def __post_init__(self) -> None:
-        bounds.check_conversation(self.messages, self.tools)
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -81,6 +76,3 @@ class Wanted:
     thought_limit: int | None = None
     seconds: float = 0.0
     user: str = ""
-
-    def __post_init__(self) -> None:
-        bounds.check_wishes(self.stop, self.grammar, self.json_schema)
