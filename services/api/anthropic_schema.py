@@ -208,14 +208,15 @@ class CountRequest(BaseModel):
         Raises:
             InvalidRequest: no budget where one is needed.
         """
-        config = self.thinking or Thinking(type="adaptive")
+        word = self.output_config.effort if self.output_config else None
+        config = self.thinking or Thinking(type="adaptive" if word else "disabled")  # as Anthropic has it: no thought unless asked for
         if config.type == "disabled":
             return False, None
         if config.type == "enabled":
             if config.budget_tokens is None:
                 raise InvalidRequest("thinking.budget_tokens is missing", param="thinking.budget_tokens")
             return True, config.budget_tokens
-        return effort.thinking(self.output_config.effort if self.output_config else None)
+        return effort.thinking(word)
 
 
 class MessagesRequest(CountRequest):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.api import fields
 from services.api.conversation import Conversation, Wanted
+from services.api.effort import EFFORTS, Effort
 from services.api.errors import InvalidRequest
 from services.api.fields import Json, StopStrings, Text
 from services.api.openai_messages import ChatMessage, ToolBody, ToolChoice
@@ -27,8 +28,6 @@ REFUSED: dict[str, tuple[Any, ...]] = {
 }
 # known fields that say something about the client or about OpenAI's own operation, not about the answer
 INDIFFERENT = {"metadata", "service_tier", "prompt_cache_key", "prompt_cache_retention"}
-# reasoning_effort as tokens of thought; None is no limit. A thought of R1's has some 500 to 5000 tokens.
-EFFORTS: dict[str, int | None] = {"none": 0, "minimal": 128, "low": 512, "medium": 2048, "high": None, "xhigh": None}
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed")
 
 
@@ -112,7 +111,7 @@ class ChatRequest(BaseModel):
     tools: list[ToolBody] | None = None
     tool_choice: ToolChoice = None
     parallel_tool_calls: bool | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: Effort | None = None
     enable_thinking: bool | None = None
     chat_template_kwargs: TemplateSwitches | None = None
     thinking_budget: Annotated[int, Field(ge=0, lt=2**31)] | None = None

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from services.api.completion import Closing
 from services.api.conversation import Conversation, Message, Wanted
-from services.api.openai_schema import EFFORTS
+from services.api.effort import EFFORTS
 from services.shared import wire
 from tests import templates
 from tests.api.scripted import Stand, accepted, failed, finished, hold, stand, tag, text, until
