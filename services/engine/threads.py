@@ -18,6 +18,7 @@ LOOK = 1.0  # seconds of computing between two looks
 CROWDED = 0.5  # CPUs taken away, from which a thread gives way; the API beside a quiet decode takes 0.01 to 0.03, one busy program 0.9
 PATIENCE = 2.0  # seconds until the thread is tried again, and twice as long each time that this was too early
 LONGEST = 60.0
+LOOKS = 2  # in a row that must find it crowded: requests that arrive together take CPUs too, but not for long
 RESTED = 0.1  # seconds without computing after which a look begins anew
 
 
@@ -31,6 +32,7 @@ class Threads:
         self._patience = PATIENCE
         self._changed = self._seen = clock()
         self._tried = False  # the last change was to try one more
+        self._looks = 0  # in a row, that found it crowded
 
     def worked(self, seconds: float) -> int:
         """A step took so long; threads for the next one."""
@@ -45,7 +47,8 @@ class Threads:
         waited = self._waited()
         taken = (waited - self._before) / self._worked
         self._before, self._worked = waited, 0.0
-        if taken > CROWDED and self.count > 1:
+        self._looks = self._looks + 1 if taken > CROWDED else 0
+        if self._looks >= (1 if self._tried else LOOKS) and self.count > 1:
             early = self._tried and now - self._changed < PATIENCE
             self._patience = min(2 * self._patience, LONGEST) if early else PATIENCE
             self._change(self.count - 1, now, taken)

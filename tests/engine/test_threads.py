@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from services.engine.threads import LONGEST, LOOK, PATIENCE, Threads, waited
+from services.engine.threads import LONGEST, LOOK, LOOKS, PATIENCE, Threads, waited
 
 
 class Machine:
@@ -36,10 +36,19 @@ def test_a_quiet_machine_keeps_all_threads() -> None:
 def test_a_crowded_one_gives_threads_away_until_it_is_quiet() -> None:
     machine = Machine(4)
     machine.taken = 0.9
-    assert machine.compute(LOOK) == 3
+    assert machine.compute(LOOK * LOOKS) == 3
     machine.taken = 0.0
     assert machine.compute(PATIENCE / 2) == 3
     assert machine.compute(PATIENCE + LOOK) == 4
+
+
+def test_a_burst_takes_no_thread() -> None:
+    machine = Machine(4)
+    for _ in range(20):
+        machine.taken = 0.9
+        assert machine.compute(LOOK) == 4
+        machine.taken = 0.1
+        assert machine.compute(LOOK) == 4
 
 
 def test_one_thread_always_stays() -> None:
