@@ -240,10 +240,10 @@ def _require_memory(tuning: Tuning, path: Path, found: Manifest) -> None:
     from services.init.sources import Source
     from services.init.volume import Volume
 
-    cells = tuning.settings.engine.cells
+    engine = dataclasses.replace(tuning.settings.engine, store=0)  # nothing is evicted while measuring
     try:
         files = plan.plan(Source("gguf", found.name, found.title, location=path), Volume(tuning.settings.paths.volume))
-        need = preflight.memory(files, plan.figures(files), found.quant, cells)
+        need = preflight.memory(files, plan.figures(files), found.quant, engine)
     except InitError as error:
         raise ProbeError(str(error)) from None
     free = hardware.memory_available()

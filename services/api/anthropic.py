@@ -124,8 +124,10 @@ async def events(completion: Completion, reply: Reply) -> AsyncIterator[bytes]:
                 known = tokens(event.total, event.cached) if isinstance(event, wire.Prefill) else tokens(0, 0)
                 yield delivery.sse({"type": "message_start", "message": reply.message([], known)})
             match event:
-                case Alive() | wire.Queued() | wire.Prefill():
+                case Alive():
                     yield PING
+                case wire.Queued() | wire.Prefill():
+                    yield b": still working\n\n"
                 case Piece(channel=channel, text=text):
                     for told in blocks.text(channel, text):
                         yield delivery.sse(told)

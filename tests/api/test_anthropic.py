@@ -41,7 +41,7 @@ def events(api: Stand, **fields: Any) -> list[tuple[str, dict[str, Any]]]:
     """The raw events of a streamed answer: their names and their data."""
     told = []
     for event in post(api, stream=True, **fields).text.split("\n\n"):
-        if event:
+        if event and not event.startswith(":"):  # a comment says that it goes on
             name, data = event.split("\n")
             told.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
     return told
@@ -115,7 +115,8 @@ def test_a_silent_stream_pings() -> None:
         stream = dialect.events(Slow(), dialect.Reply("scripted", 5, omit=False))  # type: ignore[arg-type]
         return [event.decode().split("\n")[0].removeprefix("event: ") async for event in stream]
 
-    assert asyncio.run(told()) == ["message_start", "ping", "ping", "content_block_start", "content_block_delta"]
+    comment = ": still working"
+    assert asyncio.run(told()) == [comment, "message_start", "ping", comment, "ping", "content_block_start", "content_block_delta"]
 
 
 def test_what_ends_an_answer(api: Stand) -> None:

@@ -111,13 +111,13 @@ def test_a_large_body_is_looked_through_quickly() -> None:
 
 def test_conversations_are_bounded() -> None:
     turn = Turn("user", "q")
-    Conversation((turn,) * bounds.MAX_MESSAGES)
+    bounds.check_conversation(Conversation((turn,) * bounds.MAX_MESSAGES))
     with pytest.raises(InvalidRequest, match="messages: 2001 messages; at most 2000 are allowed"):
-        Conversation((turn,) * (bounds.MAX_MESSAGES + 1))
+        bounds.check_conversation(Conversation((turn,) * (bounds.MAX_MESSAGES + 1)))
     with pytest.raises(InvalidRequest, match="tools: 129 tools"):
-        Conversation((turn,), (Tool("t"),) * 129)
+        bounds.check_conversation(Conversation((turn,), (Tool("t"),) * 129))
     with pytest.raises(InvalidRequest, match=r"tools: \d+ characters"):
-        Conversation((turn,), (Tool("t", "d", {"enum": ["x" * 1000] * 140}),))
+        bounds.check_conversation(Conversation((turn,), (Tool("t", "d", {"enum": ["x" * 1000] * 140}),)))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_conversations_are_bounded() -> None:
 )
 def test_wishes_are_bounded(wish: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest, match="at most") as refusal:
-        Wanted(**wish)
+        bounds.check_wishes(Wanted(**wish))
     assert refusal.value.param == param and refusal.value.code == "limit_exceeded"
 
 
@@ -250,3 +250,14 @@ def test_a_connection_without_a_request_is_closed(impatient: Stand) -> None:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(100) == b""
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat", "/v1/completions"])
+def test_every_dialect_is_bounded(api: Stand, path: str) -> None:
+    """By what all of them have: stop strings or messages."""
+    turns = [{"role": ("user", "assistant")[number % 2], "content": "q"} for number in range(bounds.MAX_MESSAGES + 1)]
+    body = {"messages": turns, "input": turns, "prompt": "q", "stop": ["x" * 1001], "max_tokens": 5, "model": "default"}
+    wanted = {"/v1/responses": ("input",), "/v1/completions": ("prompt", "stop"), "/v1/messages": ("messages", "max_tokens", "model")}
+    fields = wanted.get(path, ("messages", "model"))
+    done = httpx.post(f"{api.url}{path}", json={name: body[name] for name in fields}, timeout=60)
+    assert done.status_code == 400 and "at most" in done.text, done.text

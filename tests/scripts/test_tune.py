@@ -48,11 +48,11 @@ def test_each_setting_is_measured_drawn_and_judged(home: Path) -> None:
     done = bench(home, "--tune", "--quick", "--tokens", "3", "--json", "out.json", "--svg", "out.svg", **SMALL)
     assert done.returncode == 0, done.stderr
     found = json.loads((home / "out.json").read_text())
-    now = {"threads": hardware.threads().count, "batch": 256, "quant": "q4_k_m"}
+    now = {"threads": hardware.threads().count, "batch": 512, "quant": "q4_k_m"}
     assert (found["present"], found["rounds"], found["error"]) == (now, 2, None)
     assert set(found["quants"]["prepared"]) == {"q4_k_m", "q8_0"} and "q6_k" in found["quants"]["unprepared"]
     threads = thread_counts(now["threads"], now["threads"], now["threads"], quick=True)
-    wanted = {"threads": threads, "batch": [64, 256], "quant": ["q4_k_m", "q8_0"]}
+    wanted = {"threads": threads, "batch": [64, 512], "quant": ["q4_k_m", "q8_0"]}
     measured = {phase["setting"]: sorted(row[phase["setting"]] for row in phase["rows"]) for phase in found["phases"]}
     assert measured == {setting: values for setting, values in wanted.items() if len(values) > 1}
     at = dict(now)
