@@ -208,15 +208,14 @@ class CountRequest(BaseModel):
         Raises:
             InvalidRequest: no budget where one is needed.
         """
-        word = self.output_config.effort if self.output_config else None
-        config = self.thinking or Thinking(type="adaptive" if word else "disabled")  # as Anthropic has it: no thought unless asked for
+        config = self.thinking or Thinking(type="adaptive")
         if config.type == "disabled":
             return False, None
         if config.type == "enabled":
             if config.budget_tokens is None:
                 raise InvalidRequest("thinking.budget_tokens is missing", param="thinking.budget_tokens")
             return True, config.budget_tokens
-        return effort.thinking(word)
+        return effort.thinking(self.output_config.effort if self.output_config else None)
 
 
 class MessagesRequest(CountRequest):
