@@ -11,7 +11,7 @@ from services.api import effort, fields
 from services.api.conversation import Conversation, Message, Tool, ToolCall
 from services.api.effort import Effort
 from services.api.errors import InvalidRequest
-from services.api.fields import Json, StopStrings, Text
+from services.api.fields import Json, StopStrings, Temperature, Text, TopK, TopP
 
 # known fields that would change the answer, with the values that change nothing
 REFUSED: dict[str, tuple[Any, ...]] = {
@@ -224,9 +224,9 @@ class MessagesRequest(CountRequest):
     max_tokens: Annotated[int, Field(ge=1)]
     stream: bool = False
     stop_sequences: StopStrings = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: TopK | None = None
     metadata: Metadata | None = None
 
     def schema_text(self) -> str | None:

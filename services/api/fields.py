@@ -20,8 +20,10 @@ DEEPEST = 64  # levels of JSON in a field
 
 def _characters(text: str) -> str:
     """JSON can spell half of a surrogate pair, which is no character."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("the text holds half of a surrogate pair, which is no character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the text holds half of a surrogate pair, which is no character") from None
     return text
 
 
@@ -51,6 +53,17 @@ def _plain(value: Any) -> Any:
 Json = Annotated[dict[str, Any], AfterValidator(_plain)]
 Text = Annotated[str, AfterValidator(_characters)]
 StopStrings = Annotated[Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=16)] | None, BeforeValidator(_listed)]
+
+# how the next token is chosen, with the ranges of OpenAI's documents; top_k -1 and 0 are off
+Temperature = Annotated[float, Field(ge=0, le=2)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+TopK = Annotated[int, Field(ge=-1, le=1_000_000)]
+MinP = Annotated[float, Field(ge=0, le=1)]
+RepeatPenalty = Annotated[float, Field(gt=0, le=10)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+LogitBias = dict[Annotated[int, Field(ge=0, lt=2**31)], Annotated[float, Field(ge=-100, le=100)]]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def refuse(fields: Mapping[str, Any], refused: Mapping[str, tuple[Any, ...]], place: str = "") -> None:

@@ -12,7 +12,7 @@ from services.api import effort, fields
 from services.api.conversation import Message, Tool, ToolCall
 from services.api.effort import Effort
 from services.api.errors import InvalidRequest
-from services.api.fields import Json, StopStrings, Text
+from services.api.fields import Json, MinP, Penalty, RepeatPenalty, StopStrings, Temperature, Text, TopK, TopP
 
 # known fields that would change the answer, with the values that change nothing
 REFUSED: dict[str, tuple[Any, ...]] = {
@@ -93,13 +93,13 @@ class Options(BaseModel):
     """`num_predict` below 1 is no limit, `seed` below 0 is any."""
 
     model_config = ConfigDict(extra="allow")
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: TopK | None = None
+    min_p: MinP | None = None
+    repeat_penalty: RepeatPenalty | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
     seed: Annotated[int, Field(ge=-1, lt=2**63)] | None = None
     num_predict: Annotated[int, Field(ge=-2)] | None = None
     num_ctx: Annotated[int, Field(ge=0)] | None = None

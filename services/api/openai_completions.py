@@ -16,7 +16,7 @@ from services.api import delivery, fields
 from services.api.completion import Alive, Closing, Completion
 from services.api.conversation import Wanted
 from services.api.errors import ApiError, InvalidRequest
-from services.api.fields import StopStrings, Text
+from services.api.fields import LogitBias, MinP, Penalty, RepeatPenalty, Seconds, Seed, StopStrings, Temperature, Text, TopK, TopP
 from services.api.openai_schema import StreamOptions
 from services.api.reasoning import Piece
 from services.shared import wire
@@ -49,21 +49,21 @@ class CompletionRequest(BaseModel):
     n: Annotated[int, Field(ge=1, le=CHOICES)] | None = None
     best_of: Annotated[int, Field(ge=1)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=SCORED)] | None = None
-    logit_bias: dict[Annotated[int, Field(ge=0, lt=2**31)], Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: LogitBias | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = LENGTH
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: TopK | None = None
+    min_p: MinP | None = None
+    repeat_penalty: RepeatPenalty | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    seed: Seed | None = None
     stop: StopStrings = None
     ignore_eos: bool = False
-    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    timeout: Seconds | None = None
     user: Text | None = None
 
     def check_extra(self) -> list[str]:

@@ -11,7 +11,7 @@ from services.api import effort, fields
 from services.api.conversation import Conversation, Message, Tool, ToolCall
 from services.api.effort import Effort
 from services.api.errors import InvalidRequest
-from services.api.fields import Json, Text
+from services.api.fields import Json, MinP, Seed, Temperature, Text, TopK, TopP
 
 # known fields that would change the answer, with the values that change nothing
 REFUSED: dict[str, tuple[Any, ...]] = {
@@ -143,11 +143,11 @@ class ResponseRequest(BaseModel):
     instructions: Text | None = None
     stream: bool | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: TopK | None = None
+    min_p: MinP | None = None
+    seed: Seed | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     include: list[Text] | None = None
     text: TextConfig | None = None

@@ -11,7 +11,7 @@ from services.api import fields
 from services.api.conversation import Conversation, Wanted
 from services.api.effort import EFFORTS, Effort
 from services.api.errors import InvalidRequest
-from services.api.fields import Json, StopStrings, Text
+from services.api.fields import Json, LogitBias, MinP, Penalty, RepeatPenalty, Seconds, Seed, StopStrings, Temperature, Text, TopK, TopP
 from services.api.openai_messages import ChatMessage, ToolBody, ToolChoice
 
 MOST_ANSWERS = 8  # choices of one request
@@ -93,17 +93,17 @@ class ChatRequest(BaseModel):
     n: Annotated[int, Field(ge=1, le=MOST_ANSWERS)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: TopK | None = None
+    min_p: MinP | None = None
+    repeat_penalty: RepeatPenalty | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    seed: Seed | None = None
     stop: StopStrings = None
     ignore_eos: bool = False
-    logit_bias: dict[Annotated[int, Field(ge=0, lt=2**31)], Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: LogitBias | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
@@ -115,7 +115,7 @@ class ChatRequest(BaseModel):
     enable_thinking: bool | None = None
     chat_template_kwargs: TemplateSwitches | None = None
     thinking_budget: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    timeout: Seconds | None = None
     user: Text | None = None
     safety_identifier: Text | None = None
 
