@@ -7,11 +7,12 @@ both ends of the pipes: `Child` in the API, `serve` in the child. Knows nothing 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import signal
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, BinaryIO
 
 import msgpack
@@ -30,13 +31,24 @@ class TooMuch(Exception):
 
 
 class Child:
-    """`python -m MODULE`, which must call `serve`; `first` is what it is told when it starts. Close it in the end."""
+    """`python -m MODULE`, which must call `serve`; `first` is what it is told when it starts, `begun` what it said to that. Close it in
+    the end."""
 
     def __init__(self, module: str, first: object, *, seconds: float) -> None:
         self._command = (sys.executable, "-m", module)
         self._first = {"seconds": seconds, "first": first}
+        self.begun: Any = None
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Start it, if it is not running, and wait until it is ready.
+
+        Raises:
+            TooMuch: it never is.
+        """
+        async with self._turn, self._bounded():
+            await self._running()
 
     async def ask(self, question: object) -> Any:
         """Its answer.
@@ -44,18 +56,25 @@ class Child:
         Raises:
             TooMuch: there is none.
         """
-        async with self._turn:
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    if self._process is None or self._process.returncode is not None:
-                        self._process = await self._spawn()
-                    return await _exchange(self._process, question)
-            except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
-                await self._drop()
-                raise TooMuch from None
-            except BaseException:  # cancelled in between: the next reply would be the answer to this question
-                await self._drop()
-                raise
+        async with self._turn, self._bounded():
+            return await _exchange(await self._running(), question)
+
+    @contextlib.asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                yield
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
+            await self._drop()
+            raise TooMuch from None
+        except BaseException:  # cancelled in between: the next reply would be the answer to this question
+            await self._drop()
+            raise
+
+    async def _running(self) -> asyncio.subprocess.Process:
+        if self._process is None or self._process.returncode is not None:
+            self._process = await self._spawn()
+        return self._process
 
     async def close(self) -> None:
         """End the child; what is under way fails."""
@@ -73,7 +92,7 @@ class Child:
         pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         process = await asyncio.create_subprocess_exec(*self._command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=nothing)
         try:
-            await _exchange(process, self._first)
+            self.begun = await _exchange(process, self._first)
         except BaseException:
             await _end(process)
             raise
@@ -95,24 +114,25 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _frame(message: object) -> bytes:
-    data = bytes(msgpack.packb(message))
+    data = bytes(msgpack.packb(message, default=vars))
     return SIZE.pack(len(data)) + data
 
 
-def serve(begin: Callable[[Any], Answer]) -> None:
-    """The child's whole life: `begin` makes what answers of what it is told first; then questions, until the pipe ends."""
+def serve(begin: Callable[[Any], tuple[Any, Answer]]) -> None:
+    """The child's whole life: `begin` makes a reply, and what answers, of what it is told first; then questions, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the API, which ends this process
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     source, sink = sys.stdin.buffer, sys.stdout.buffer
-    told = _read(source)
-    if told is None:
-        return
-    answer = begin(told["first"])
-    _write(sink, None)
-    while (question := _read(source)) is not None:
+    seconds, answer = 0.0, None
+    while (message := _read(source)) is not None:
+        if answer is None:
+            seconds = message["seconds"]
         # once it has computed for so long, the system ends this process
-        signal.setitimer(signal.ITIMER_PROF, told["seconds"])
-        reply = answer(question)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        if answer is None:
+            reply, answer = begin(message["first"])
+        else:
+            reply = answer(message)
         signal.setitimer(signal.ITIMER_PROF, 0)
         _write(sink, reply)
 

@@ -169,4 +169,4 @@ def matcher(regexes: Sequence[str]) -> Callable[[Sequence[bytes]], list[int]]:
 
 
 if __name__ == "__main__":
-    serve(matcher)
+    serve(lambda regexes: (None, matcher(regexes)))

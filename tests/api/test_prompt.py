@@ -429,9 +429,9 @@ def test_a_killed_child_is_replaced() -> None:
         renderer = Renderer(r1(), bos_token=BOS, eos_token=EOS)
         await renderer.start()
         first = await renderer.render(talk("q"))
-        assert renderer._process is not None
-        renderer._process.kill()
-        await renderer._process.wait()
+        assert renderer._child._process is not None
+        renderer._child._process.kill()
+        await renderer._child._process.wait()
         assert await renderer.render(talk("q")) == first
         await renderer.close()
         assert await renderer.render(talk("q")) == first
