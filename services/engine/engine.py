@@ -15,7 +15,6 @@ from typing import Protocol
 from services.engine.admission import Admission, Answerer
 from services.engine.delivery import THINK_END, Delivery, Emit, Speech, request_id
 from services.engine.kv import KVCache, Memory
-from services.engine.loop import EVERY
 from services.engine.scheduler import Chunk, Scheduler
 from services.engine.sequence import Logprobs, NoSampler, SamplingError, Sequence
 from services.engine.speculation import Speculation
@@ -182,17 +181,11 @@ class Engine:
         return sum(at > since for at in tuple(self._made)) / RATE_WINDOW
 
     def _draft(self, sequence: Sequence, writers: int) -> tuple[int, ...]:
-        """Guesses of what a sequence says next; none that could cross a border at which something other than sampling decides."""
-        if self.speculation is None or sequence.forced or (sequence.in_thought and self._model.think_end is None):
+        """Guesses of what a sequence says next."""
+        if self.speculation is None or sequence.forced:
             return ()
         most = min(sequence.limit - len(sequence.tokens) - 1, self.kv.slots // writers - 1)  # there are as many output rows as slots
-        if sequence.in_thought and sequence.thought_limit is not None:
-            most = min(most, sequence.thought_limit - sequence.thought - 1)
-        if sequence.in_thought:
-            most = min(most, EVERY - sequence.generated % EVERY - 1)
-        guess = self.speculation.guess(sequence, most, writers) if most > 0 else []
-        special = next((at for at, token in enumerate(guess) if token in self._model.ends or self._model.special(token)), len(guess))
-        return tuple(guess[:special])
+        return tuple(self.speculation.guess(sequence, most, writers)) if most > 0 else ()
 
     def _learn(self, chunks: list[Chunk], seconds: float) -> None:
         if self.speculation and all(chunk.sequence.decoding for chunk in chunks):
@@ -206,48 +199,44 @@ class Engine:
             self._emit(s.key, wire.Prefill(request_id(s.key), done, s.prompt_length, s.cached))
 
     def _write(self, chunk: Chunk, rows: list[int]) -> None:
-        """Sample after the chunk's last token, and after each guess that was right."""
-        sequence = chunk.sequence
-        try:
-            sampled = self._sample(sequence, rows, chunk.draft)
-        except SamplingError as error:
-            self._model.remove(chunk.slot, sequence.computed, -1)  # computed, but in no books yet
-            self._fail(sequence, "invalid", str(error))
-            return
-        right = len(sampled) - 1
-        self.scheduler.computed(chunk, right)
-        if chunk.draft:
-            if right < len(chunk.draft):
-                self._model.remove(chunk.slot, sequence.computed, -1)
-            sequence.drafted += len(chunk.draft)
-            sequence.accepted += right
-            if self.speculation:
-                self.speculation.learn(sequence, len(chunk.draft), right)
-        for token, scores in sampled:
+        """Sample and deliver what follows the chunk's last token, and what follows each guess for as long as they are right."""
+        sequence, right, reason, failure = chunk.sequence, -1, None, ""
+        for row, guess in zip(rows, (*chunk.draft, None), strict=True):
+            try:
+                token, scores = self._sample(sequence, row)
+            except SamplingError as error:
+                failure = str(error)
+                break
+            right += 1
             self.generated_tokens += 1
             self._made.append(time.monotonic())
-            if reason := self._delivery.take(sequence, token, scores):
-                self._finish(sequence, reason)
-                return
+            reason = self._delivery.take(sequence, token, scores)
+            if reason or token != guess:
+                break
+        right = max(right, 0)
+        self.scheduler.computed(chunk, right)
+        if right < len(chunk.draft):
+            self._model.remove(chunk.slot, sequence.computed, -1)
+        sequence.drafted += len(chunk.draft)
+        sequence.accepted += right
+        if self.speculation:
+            self.speculation.learn(sequence, len(chunk.draft), right)
+        if failure:
+            self._fail(sequence, "invalid", failure)
+        elif reason:
+            self._finish(sequence, reason)
 
-    def _sample(self, sequence: Sequence, rows: list[int], draft: tuple[int, ...]) -> list[tuple[int, Logprobs | None]]:
-        """The next token, and those after it for as long as they were guessed right, with their logprobs.
+    def _sample(self, sequence: Sequence, row: int) -> tuple[int, Logprobs | None]:
+        """The next token and, when they were asked for, its logprobs.
 
         Raises:
             SamplingError: there is none.
         """
-        sampled: list[tuple[int, Logprobs | None]] = []
-        for row, guess in zip(rows, (*draft, None), strict=True):
-            if sequence.forced:
-                token, scores = sequence.forced.popleft(), None
-                sequence.sampler.accept(token)
-            else:
-                token = sequence.sampler.sample(row)
-                scores = sequence.sampler.logprobs
-            sampled.append((token, scores))
-            if token != guess:
-                break
-        return sampled
+        if sequence.forced:
+            token = sequence.forced.popleft()
+            sequence.sampler.accept(token)
+            return token, None
+        return sequence.sampler.sample(row), sequence.sampler.logprobs
 
     def _finish(self, sequence: Sequence, reason: str) -> None:
         done = self._delivery.finish(sequence, reason)

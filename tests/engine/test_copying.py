@@ -34,7 +34,7 @@ def copier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NativeModel]:
 class Eager(Speculation):
     """Tries all guesses, whether they pay or not: how long a step takes is no matter of these tests."""
 
-    def _worth(self, right: float, most: int, plain: float) -> int:
+    def _worth(self, right: float, most: int, writers: int) -> int:
         return most
 
 

@@ -454,7 +454,7 @@ def test_guesses_change_no_answer(model: NativeModel, alone: dict[str, str]) -> 
     """Greedy and drawn: the same seed draws the same tokens, guessed or not. All guesses are tried here, whether they pay or not."""
 
     class Eager(Speculation):
-        def _worth(self, right: float, most: int, plain: float) -> int:
+        def _worth(self, right: float, most: int, writers: int) -> int:
             return most
 
     drawn = wire.Sampling(temperature=0.6, seed=7)
