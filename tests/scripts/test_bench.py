@@ -332,5 +332,5 @@ def test_wrong_arguments_are_told_before_anything_is_measured(tmp_path: Path, ar
 def test_help_names_every_option(tmp_path: Path) -> None:
     done = bench(tmp_path, "--help")
     options = set(re.findall(r'add_argument\("(--[\w-]+)"', (ROOT / "scripts/benchmark/__main__.py").read_text()))
-    assert done.returncode == 0 and len(options) == 19
+    assert done.returncode == 0 and len(options) == 20
     assert options - set(re.findall(r"--[a-z-]+", done.stdout)) == set() and "Exit codes" in done.stdout
