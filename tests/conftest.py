@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import copying
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -80,6 +82,16 @@ def demo_volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("demo")
     command = [sys.executable, "-m", "services.init", "--model", "demo"]
     subprocess.run(command, cwd=ROOT, env=environment(home), check=True, timeout=300)
+    return home / "volume"
+
+
+@pytest.fixture(scope="session")
+def copying_volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A volume in which the small model of tests/copying.py is prepared and in use."""
+    home = tmp_path_factory.mktemp("copying")
+    folder = copying.write(home / "copying", copying.SMALL)
+    command = [sys.executable, "-m", "services.init", "--model", str(folder), "--quant", "q8_0"]
+    subprocess.run(command, cwd=ROOT, env=environment(home), check=True, capture_output=True, timeout=600)
     return home / "volume"
 
 

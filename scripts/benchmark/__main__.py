@@ -26,6 +26,7 @@ from scripts.benchmark.run import Case, Measurements, Plan
 from scripts.benchmark.scenarios import SCENARIOS, Sizes
 from scripts.benchmark.targets import Target
 
+KERNELS = {"--kernels", "--rounds", "--json"}  # the options that go together with --kernels
 TUNING = {"--tune", "--quick", "--rounds", "--tokens", "--json", "--svg"}  # the options that go together with --tune
 PROMPT, QUICK_PROMPT, QUICK_TOKENS, QUICK_ROUNDS = 512, 128, 16, 2  # of --tune
 OWN = "cloister"  # the first endpoint's label where none is given
@@ -58,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--no-targets", action="store_true")
     found.add_argument("--tune", action="store_true")
     found.add_argument("--quick", action="store_true")
+    found.add_argument("--kernels", action="store_true")
     found.add_argument("--json", type=Path)
     found.add_argument("--svg", type=Path)
     return found
@@ -73,6 +75,8 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     options = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
     try:
+        if given.kernels:
+            return measure_kernels(given, options)
         if given.tune or given.quick:
             return measure_machine(given, options)
         report, wanted = prepare(given)
@@ -128,6 +132,37 @@ def measure_machine(given: argparse.Namespace, options: set[str]) -> int:
         sys.stdout.write(tune_report.table(tuning))
     _write(given, tune_report.json(tuning), tune_chart.svg(tuning) if measured else None)
     return _fail(tuning.error) if tuning.error else 0
+
+
+def measure_kernels(given: argparse.Namespace, options: set[str]) -> int:
+    """Measure what the parts of a step take with the model in use.
+
+    Raises:
+        Wrong: the arguments don't fit together, a setting is wrong, or no model is prepared.
+    """
+    from scripts.benchmark import kernels, tune
+    from scripts.benchmark.probe import ProbeError
+    from services.shared import settings
+
+    if others := sorted(options - KERNELS):
+        raise Wrong(f"{', '.join(others)} has no meaning with --kernels: it takes {', '.join(sorted(KERNELS))}")
+    load = tune.Load(0, 0, given.rounds, quick=False)
+    try:
+        found = kernels.Kernels(tune.prepare(settings.load(os.environ), load, datetime.now(UTC).isoformat(timespec="seconds")))
+    except (tune.TuneError, settings.SettingsError) as error:
+        raise Wrong(str(error)) from error
+    if found.tuning.busy:
+        _say(f"warning: {found.tuning.busy}")
+    try:
+        kernels.measure(found, _say)
+    except (ProbeError, RuntimeError) as error:  # the engine's ModelError is one, and can't be imported before libgomp is set
+        found.error = str(error)
+    except KeyboardInterrupt:
+        found.error = "stopped"
+    if found.rounds:
+        sys.stdout.write(kernels.table(found))
+    _write(given, kernels.json(found), None)
+    return _fail(found.error) if found.error else 0
 
 
 def _write(given: argparse.Namespace, results: dict[str, Any], picture: str | None) -> None:

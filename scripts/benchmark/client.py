@@ -25,9 +25,11 @@ class Answer:
 
     Attributes:
         sent: when its request was sent.
-        times: when each line with text or thinking came. A line may hold several tokens, and a token may have no line of its own
-            (half of a character), so tokens are counted from the usage and not from here.
+        times: when each line with text or thinking came. A line may hold several tokens, several lines may come at once (guesses that
+            came true), and a token may have no line (half of a character, a control token), so tokens are counted from the usage and
+            not from here.
         ended: when the line with the finish reason came: the last token's time even where that token has no text.
+        told: seconds from the first token to the last as the endpoint says itself, 0 where it does not.
         tokens, prompt_tokens: as the endpoint's usage says.
         content, thinking: the text of both channels.
     """
@@ -35,6 +37,7 @@ class Answer:
     sent: float = 0.0
     times: list[float] = field(default_factory=list)
     ended: float = 0.0
+    told: float = 0.0
     reason: str | None = None
     tokens: int = 0
     prompt_tokens: int = 0
@@ -42,14 +45,25 @@ class Answer:
     thinking: str = ""
 
     @property
+    def shown(self) -> float:
+        """When the first text came; the end, where none came at all."""
+        return self.times[0] if self.times else self.ended
+
+    @property
+    def began(self) -> float:
+        """When the first token came. Tokens without text may have come before the first text, which only the endpoint knows: it is
+        believed where that makes it slower."""
+        return min(self.shown, max(self.sent, self.ended - self.told))
+
+    @property
     def first(self) -> float:
-        """Seconds from sending to the first token."""
-        return self.times[0] - self.sent
+        """Seconds from sending to the first text."""
+        return self.shown - self.sent
 
     @property
     def decode(self) -> float:
         """Tokens per second from the first token to the last."""
-        return (self.tokens - 1) / (self.ended - self.times[0])
+        return (self.tokens - 1) / (self.ended - self.began)
 
     @property
     def gaps(self) -> list[float]:
@@ -94,16 +108,17 @@ class Client:
             self._check(response.status_code, response.content)
             self.model = str(response.json()["data"][0]["id"])
 
-    async def ask(self, messages: list[Message], tokens: int, answer: Answer | None = None) -> Answer:
+    async def ask(self, messages: list[Message], tokens: int, answer: Answer | None = None, *, rated: bool = False) -> Answer:
         """Have a conversation answered with exactly so many tokens; cancelling it hangs up.
 
         Args:
             messages: the conversation.
             tokens: how many; the model's own end is ignored.
             answer: is filled while it arrives, for callers that look on.
+            rated: its tokens a second will be asked for, so they may not all come at once.
 
         Raises:
-            EndpointError: no answer, an error, no usage, fewer tokens than asked, or all of them at once.
+            EndpointError: no answer, an error, no usage, fewer tokens than asked, or all of them at once though `rated`.
         """
         answer = answer or Answer()
         body = {
@@ -122,14 +137,16 @@ class Client:
                 self._check(response.status_code, await response.aread())
             rest = b""
             async for part in response.aiter_bytes():  # not aiter_lines, to which a U+2028 in a text ends a line as well
+                now = time.perf_counter()
                 *lines, rest = (rest + part).split(b"\n")
                 for line in lines:
-                    self._read(line.rstrip(b"\r"), answer)
+                    self._read(line.rstrip(b"\r"), now, answer)
         self._check_whole(answer, tokens)
+        if rated and answer.ended <= answer.began:
+            raise EndpointError(f"{self._name} sent {answer.tokens} tokens at once or without text: it does not stream")
         return answer
 
-    def _read(self, line: bytes, answer: Answer) -> None:
-        now = time.perf_counter()
+    def _read(self, line: bytes, now: float, answer: Answer) -> None:
         if not line.startswith(b"data:") or line.endswith(b"[DONE]"):
             return
         event = json.loads(line[5:])
@@ -147,6 +164,8 @@ class Client:
         if usage := event.get("usage"):
             answer.tokens = usage["completion_tokens"]
             answer.prompt_tokens = usage["prompt_tokens"]
+        if timings := event.get("timings"):  # Cloister's in seconds, llama-server's in milliseconds
+            answer.told = float(timings.get("decode_seconds") or timings.get("predicted_ms", 0) / 1000)
 
     def _check_whole(self, answer: Answer, tokens: int) -> None:
         if answer.reason is None:
@@ -155,8 +174,6 @@ class Client:
             raise EndpointError(f"{self._name} sent no usage with its answer, so its tokens can't be counted")
         if answer.tokens < tokens:
             raise EndpointError(f"{self._name} answered {answer.tokens} of {tokens} tokens asked for (finish_reason {answer.reason})")
-        if not answer.times or answer.ended <= answer.times[0]:
-            raise EndpointError(f"{self._name} sent {answer.tokens} tokens at once or without text: it does not stream")
 
     @property
     def _name(self) -> str:

@@ -100,15 +100,15 @@ def _measure(job: Job) -> Figures:
     each = min(tokens, (model.cells - length) // SEQUENCES)
     draw = random.Random(0)  # any text does: computing takes as long for one token as for another
     prompt = [draw.randrange(model.vocabulary.size) for _ in range(length)]
-    _read(model, prompt[:WARM_UP])
+    read(model, prompt[:WARM_UP])
     model.remove(0, 0, -1)
 
     began = time.perf_counter()
-    sequence = _read(model, prompt)
+    sequence = read(model, prompt)
     prefill = time.perf_counter() - began
     decode = _write(model, [sequence], tokens)
     model.remove(0, length, -1)
-    sequences = [_sequence(model, prompt, slot) for slot in range(SEQUENCES)]
+    sequences = [begin(model, prompt, slot) for slot in range(SEQUENCES)]
     for other in sequences:
         other.computed = length
         if other.slot:
@@ -118,7 +118,8 @@ def _measure(job: Job) -> Figures:
     return Figures(length / prefill, tokens / decode, SEQUENCES * each / together, peak, length, tokens)
 
 
-def _sequence(model: NativeModel, prompt: list[int], slot: int) -> Sequence:
+def begin(model: NativeModel, prompt: list[int], slot: int) -> Sequence:
+    """A sequence of which nothing is computed, to be sampled greedily."""
     from services.engine.sequence import Sequence
     from services.engine.text import TextStream
     from services.shared.wire import Sampling
@@ -127,11 +128,11 @@ def _sequence(model: NativeModel, prompt: list[int], slot: int) -> Sequence:
     return Sequence(slot, list(prompt), model.context, sampler, TextStream(), ignore_eos=True, slot=slot)
 
 
-def _read(model: NativeModel, prompt: list[int]) -> Sequence:
+def read(model: NativeModel, prompt: list[int]) -> Sequence:
     """Prefill slot 0, a batch at a time."""
     from services.engine.scheduler import Chunk
 
-    sequence = _sequence(model, prompt, 0)
+    sequence = begin(model, prompt, 0)
     while sequence.pending:
         count = min(model.step, sequence.pending)
         model.decode([Chunk(sequence, count)])

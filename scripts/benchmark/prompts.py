@@ -25,9 +25,9 @@ class Prompts:
     def __init__(self, seed: int, case: str, number: int) -> None:
         self._random = random.Random(f"{seed}/{case}/{number}")  # a text as seed gives the same numbers on every machine
 
-    def text(self, words: int, *, again: bool = True) -> str:
-        """That many words as sentences of twelve; `again`: a word may come more than once."""
-        chosen = self._random.choices(WORDS, k=words) if again else self._random.sample(WORDS, words)
+    def text(self, words: int) -> str:
+        """That many words as sentences of twelve; a word may come more than once."""
+        chosen = self._random.choices(WORDS, k=words)
         return " ".join(" ".join(chosen[at : at + 12]).capitalize() + "." for at in range(0, words, 12))
 
     def question(self, words: int = 60) -> list[Message]:
@@ -40,6 +40,7 @@ class Prompts:
         return [[system, *self.question(20)] for _ in range(users)]
 
     def copy(self, words: int = 200) -> list[Message]:
-        """A request for a text's exact copy. No word comes twice: what follows each is certain."""
-        text = self.text(words, again=False)
-        return [{"role": "user", "content": f"{text}\n\nRepeat the text above word for word, and write nothing else."}]
+        """A request for a text's exact copy. No word comes twice, and no full stop either: what follows each is certain, even for a
+        model that sees only one token back (tests/copying.py). Such a one begins after the line break, as R1's answers do."""
+        text = " ".join(self._random.sample(WORDS, words))
+        return [{"role": "user", "content": f"Text\n{text}\n\nPlease repeat the text verbatim."}]

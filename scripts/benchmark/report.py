@@ -109,7 +109,7 @@ def unit(name: str) -> str:
     """A figure's unit."""
     if name.startswith("memory."):
         return "MB"
-    return "tokens/s" if name.rsplit(".", 1)[-1] in ("rate", "decode") else "s"
+    return {"rate": "tokens/s", "decode": "tokens/s", "copied": "share"}.get(name.rsplit(".", 1)[-1], "s")
 
 
 def number(value: float) -> str:

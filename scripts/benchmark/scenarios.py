@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import itertools
 import math
 import statistics
@@ -18,7 +19,7 @@ Figures = dict[str, float]
 
 STREAMS = 4  # answers under way when a long prompt arrives
 STREAM_TOKENS = 512  # of each of them: more than the long prompt takes to be read
-UNDER_WAY = 4  # pieces of text after which a stream counts as under way
+UNDER_WAY = 4  # pieces of text after which a stream counts as under way; one that has ended without them is told of later
 FEW = 8  # tokens of an answer of which only the first counts
 HANG_UP = 1.0  # seconds after which cancel's client has enough
 LONG_ANSWER = 300  # tokens of the first turn's answer
@@ -57,7 +58,7 @@ async def together(client: Client, conversations: Sequence[list[Message]], token
     Raises:
         EndpointError: the first that failed; the others are hung up.
     """
-    tasks = [asyncio.create_task(client.ask(messages, tokens)) for messages in conversations]
+    tasks = [asyncio.create_task(client.ask(messages, tokens, rated=True)) for messages in conversations]
     try:
         return await asyncio.gather(*tasks)
     finally:
@@ -94,7 +95,7 @@ async def _shared(client: Client, prompts: Prompts, users: int, sizes: Sizes) ->
 async def _long(client: Client, prompts: Prompts, _: int, sizes: Sizes) -> tuple[Figures, list[Answer]]:
     async with _streams(client, prompts) as streams:
         answer = await client.ask(prompts.question(sizes.words), FEW)
-        longest = _longest_gap(client, streams, answer.sent, answer.times[0])
+        longest = _longest_gap(client, streams, answer.sent, answer.shown)
     return {"first": answer.first, "gap.max": longest}, [answer]
 
 
@@ -110,7 +111,7 @@ async def _cancel(client: Client, prompts: Prompts, _: int, sizes: Sizes) -> tup
             raise EndpointError(f"{read}, so that nothing was left to cancel after {HANG_UP:g} s: ask with more --words")
         await _hang_up([asking])
         answer = await client.ask(prompts.question(10), FEW)
-        longest = _longest_gap(client, streams, given_up.sent, answer.times[0])
+        longest = _longest_gap(client, streams, given_up.sent, answer.shown)
     return {"first": answer.first, "gap.max": longest}, [answer]
 
 
@@ -125,8 +126,16 @@ async def _turn(client: Client, prompts: Prompts, _: int, sizes: Sizes) -> tuple
 
 
 async def _copy(client: Client, prompts: Prompts, _: int, sizes: Sizes) -> tuple[Figures, list[Answer]]:
-    answer = await client.ask(prompts.copy(), COPY_TOKENS)
-    return {"decode": answer.decode, "first": answer.first}, [answer]
+    question = prompts.copy()
+    answer = await client.ask(question, COPY_TOKENS, rated=True)
+    return {"decode": answer.decode, "first": answer.first, "copied": copied(question, answer)}, [answer]
+
+
+def copied(question: list[Message], answer: Answer) -> float:
+    """The share of an answer's words that are taken from the question in its order: 1 is a pure copy."""
+    asked, said = question[-1]["content"].split(), f"{answer.thinking} {answer.content}".split()
+    blocks = difflib.SequenceMatcher(None, asked, said, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks) / len(said) if said else 0.0
 
 
 SCENARIOS = {
@@ -135,7 +144,7 @@ SCENARIOS = {
     "long": Scenario(_long, ("gap.max", "first")),
     "turn": Scenario(_turn, ("first", "before.first")),
     "cancel": Scenario(_cancel, ("first", "gap.max")),
-    "copy": Scenario(_copy, ("decode", "first")),
+    "copy": Scenario(_copy, ("decode", "first", "copied")),
 }
 
 
@@ -145,7 +154,8 @@ async def _streams(client: Client, prompts: Prompts) -> AsyncIterator[list[Answe
     answers = [Answer() for _ in range(STREAMS)]
     tasks = [asyncio.create_task(client.ask(prompts.question(), STREAM_TOKENS, answer)) for answer in answers]
     try:
-        while min(len(a.times) for a in answers) < UNDER_WAY:
+        done: set[asyncio.Task[Answer]] = set()
+        while min(len(a.times) for a in answers) < UNDER_WAY and not done:
             done, _ = await asyncio.wait(tasks, timeout=0.005, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 await task  # raises what went wrong

@@ -227,14 +227,18 @@ def _measure(tuning: Tuning, phase: Phase, say: Callable[[str], None]) -> None:
 def _one(tuning: Tuning, combination: Combination) -> Figures:
     directory, found = tuning.models[combination.quant]
     path, engine = directory / found.model.path, tuning.settings.engine
-    _require_memory(tuning, path, found)
+    require_memory(tuning, path, found)
     size = tuning.size
     job = Job(str(path), engine.context, engine.cells, combination.batch, combination.threads, size.prompt, size.tokens)
     return probe(job)
 
 
-def _require_memory(tuning: Tuning, path: Path, found: Manifest) -> None:
-    """Ask before loading, as init does before preparing: a machine without memory left stops any process it likes."""
+def require_memory(tuning: Tuning, path: Path, found: Manifest) -> None:
+    """Ask before loading, as init does before preparing: a machine without memory left stops any process it likes.
+
+    Raises:
+        ProbeError: there is not enough for the file with the present settings.
+    """
     from services.init import plan, preflight
     from services.init.errors import InitError
     from services.init.sources import Source

@@ -19,7 +19,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from scripts.benchmark import scenarios
+from scripts.benchmark.client import Answer
+from tests.api.scripted import stand, until
+from tests.conftest import ROOT
+from tests.engine.process import engine
+
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -33,6 +38,8 @@ class StandIn:
         reading: seconds a word of the prompt.
         stalls: nobody else gets a token while a prompt is read, even if its client has hung up.
         stop_after: tokens after which an answer ends, whatever was asked.
+        silent: tokens in front that have no text.
+        tells: it says how long the tokens took, in llama-server's way.
         asked: the requests of all stand-ins in their order, as (label, body).
     """
 
@@ -41,6 +48,8 @@ class StandIn:
     reading: float = 0.0
     stalls: bool = False
     stop_after: int = 1_000_000
+    silent: int = 0
+    tells: bool = False
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     step: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
@@ -53,16 +62,20 @@ class StandIn:
         words = sum(len(message["content"].split()) for message in body["messages"])
         tokens = min(body["max_tokens"], self.stop_after)
         self.read(words)
-        due = time.monotonic()
+        began = due = time.monotonic()
         for number in range(tokens):
             due = max(due + self.delay, time.monotonic() - self.delay)  # a late wake-up does not add up
             time.sleep(max(0.0, due - time.monotonic()))
             with self.step:
                 pass
             channel = "reasoning_content" if number < tokens // 2 else "content"
+            if number < self.silent:
+                continue
             yield {"choices": [{"delta": {channel: f"{channel}-{number}\u2028"}}]}
         yield {"choices": [{"delta": {}, "finish_reason": "length"}]}
-        yield {"choices": [], "usage": {"completion_tokens": tokens, "prompt_tokens": words}}
+        timings = {"predicted_n": tokens, "predicted_ms": 1000 * (time.monotonic() - began)}
+        usage = {"completion_tokens": tokens, "prompt_tokens": words}
+        yield {"choices": [], "usage": usage, **({"timings": timings} if self.tells else {})}
 
 
 @contextlib.contextmanager
@@ -208,7 +221,7 @@ def test_an_endpoint_that_stalls_shows_in_the_gaps_the_second_turn_and_after_a_h
     # the prompt that nobody wants any more is read to its end before the next first token
     assert medians["cancel.first"]["free"] < 0.4 < medians["cancel.first"]["stalling"]
     assert medians["cancel.gap.max"]["free"] < 0.3 and medians["cancel.gap.max"]["stalling"] > 1.3
-    assert 120 < medians["copy.decode"]["free"] < 260
+    assert 120 < medians["copy.decode"]["free"] < 260 and medians["copy.copied"]["free"] == 0
     assert medians["memory.peak"]["free"] >= medians["memory.rss"]["free"] > 10 and "stalling" not in medians["memory.rss"]
     assert {v["figure"]: v["met"] for v in found["targets"]} == {"long.gap.max": True, "turn.first": False}
     assert done.returncode == 1, done.stdout + done.stderr
@@ -217,6 +230,63 @@ def test_an_endpoint_that_stalls_shows_in_the_gaps_the_second_turn_and_after_a_h
     (first,) = (body for label, body in asked if label == "free" and body["max_tokens"] == 300)
     assert second["messages"][0] == first["messages"][0]
     assert second["messages"][1]["content"].split() == [f"content-{number}" for number in range(150, 300)]  # without its thinking
+
+
+def test_tokens_without_text_count_where_the_endpoint_tells_of_them(tmp_path: Path) -> None:
+    """Half of the tokens, then all of them have no text: the rate is that of all tokens, or is not known."""
+    half, mute = StandIn("half", 0.005, silent=100, tells=True), StandIn("mute", 0.005, silent=1000, tells=True)
+    unknown = StandIn("unknown", 0.001, silent=1000)
+    with serving(half, mute, unknown):
+        ends = ["--url", f"half={half.url}", "--against", f"mute={mute.url}", "--against", f"unknown={unknown.url}"]
+        done = bench(tmp_path, *ends, "--scenario", "copy", "--rounds", "1", "--json", "out.json")
+    assert done.returncode == 2, done.stderr
+    assert f"unknown ({unknown.url}) sent 200 tokens at once or without text: it does not stream" in done.stderr
+    figures = json.loads((tmp_path / "out.json").read_text())["figures"]
+    medians = {label: found["median"] for label, found in figures["copy.decode"]["endpoints"].items()}
+    assert set(medians) == {"half", "mute"} and all(120 < rate < 210 for rate in medians.values()), medians
+    assert figures["copy.first"]["endpoints"]["half"]["median"] > 0.45
+
+
+def test_a_model_that_copies_is_measured_with_guesses_and_without(copying_volume: Path, tmp_path: Path) -> None:
+    """The real engine and API over HTTP."""
+    sizes = {"ENGINE__CONTEXT": 1024, "ENGINE__CELLS": 2048, "ENGINE__SEQUENCES": 2}
+    urls = {}
+    with contextlib.ExitStack() as stack:
+        for label, speculate in (("with", True), ("without", False)):
+            home = tmp_path / label
+            home.mkdir()
+            process = stack.enter_context(engine(home, copying_volume, ENGINE__SPECULATE=speculate, **sizes))
+            api = stack.enter_context(stand(home, engine=False))
+            process.connect().close()
+            until(lambda api=api: api.app.state.appliance.state() == "ready")
+            urls[label] = f"{label}={api.url}"
+        ends = ["--url", urls["with"], "--against", urls["without"]]
+        done = bench(tmp_path, *ends, "--scenario", "copy", "--rounds", "1", "--json", "out.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads((tmp_path / "out.json").read_text())["figures"]
+    assert {name: found["unit"] for name, found in figures.items()} == {
+        "copy.decode": "tokens/s",
+        "copy.first": "s",
+        "copy.copied": "share",
+    }
+    for found in figures.values():
+        assert set(found["endpoints"]) == {"with", "without"} and all(end["median"] > 0 for end in found["endpoints"].values())
+    assert all(end["median"] > 0.95 for end in figures["copy.copied"]["endpoints"].values()), figures
+
+
+@pytest.mark.parametrize(
+    ("thinking", "content", "share"),
+    [
+        ("", "sun rain wind snow", 1.0),
+        ("sun rain", "wind snow", 1.0),
+        ("", "well: sun rain wind snow. Done", 0.5),  # "snow." is another word
+        ("", "sun rain sun rain sun rain sun rain", 0.25),  # round and round
+        ("", "", 0.0),
+    ],
+)
+def test_how_much_of_an_answer_is_a_copy(thinking: str, content: str, share: float) -> None:
+    question = [{"role": "user", "content": "Text\nsun rain wind snow\n\nPlease repeat the text."}]
+    assert scenarios.copied(question, Answer(thinking=thinking, content=content)) == share
 
 
 def test_an_endpoint_that_is_down_is_named(tmp_path: Path) -> None:
@@ -262,5 +332,5 @@ def test_wrong_arguments_are_told_before_anything_is_measured(tmp_path: Path, ar
 def test_help_names_every_option(tmp_path: Path) -> None:
     done = bench(tmp_path, "--help")
     options = set(re.findall(r'add_argument\("(--[\w-]+)"', (ROOT / "scripts/benchmark/__main__.py").read_text()))
-    assert done.returncode == 0 and len(options) == 19
+    assert done.returncode == 0 and len(options) == 20
     assert options - set(re.findall(r"--[a-z-]+", done.stdout)) == set() and "Exit codes" in done.stdout
