@@ -222,7 +222,7 @@ class Anthropic(Client):
         return self.home().messages.create(**{**body, **fields})
 
     def whole(self) -> None:
-        right(self.ask().content[-1].text)
+        right(self.ask().content[0].text)  # who does not name `thinking` meets no thought
 
     def streamed(self) -> None:
         with self.home().messages.stream(model=MODEL, messages=QUESTION, max_tokens=500, extra_body={"temperature": 0}) as stream:
@@ -233,10 +233,12 @@ class Anthropic(Client):
             async with anthropic.AsyncAnthropic(base_url=self.url, api_key="none", timeout=60) as home:
                 return await home.messages.create(model=MODEL, messages=QUESTION, max_tokens=500, extra_body={"temperature": 0})
 
-        right(asyncio.run(scene()).content[-1].text)
+        right(asyncio.run(scene()).content[0].text)
 
     def thought(self) -> None:
-        assert self.ask(thinking={"type": "enabled", "budget_tokens": 300}).content[0].thinking
+        thought, answer = self.ask(thinking={"type": "enabled", "budget_tokens": 300}).content
+        assert thought.thinking
+        right(answer.text)
 
     def no_thought(self) -> None:
         assert [block.type for block in self.ask(thinking={"type": "disabled"}).content] == ["text"]
@@ -427,6 +429,10 @@ class LiteLLMOllama(LiteLLM):
 class LiteLLMAnthropic(LiteLLM):
     name = "litellm `anthropic/`"
     style, path = "anthropic/", ""
+
+    def thought(self) -> None:
+        thinking = {"type": "enabled", "budget_tokens": 300}
+        assert self.ask(thinking=thinking, allowed_openai_params=["thinking"]).choices[0].message.reasoning_content
 
     def no_thought(self) -> None:
         message = self.ask(thinking={"type": "disabled"}, allowed_openai_params=["thinking"]).choices[0].message

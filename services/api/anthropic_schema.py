@@ -77,6 +77,7 @@ class ToolResultBlock(Block):
 
 
 AnyBlock = Annotated[TextBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock, Field(discriminator="type")]
+Shown = Literal["thought", "place", "nothing"]  # of a thought: all, a block without its text, or no block either
 BLOCKS = {"text", "thinking", "redacted_thinking", "tool_use", "tool_result"}
 
 
@@ -116,7 +117,7 @@ class ToolChoice(BaseModel):
 
 
 class Thinking(BaseModel):
-    """`adaptive` leaves it to the model. `omitted`: the thought is not shown."""
+    """`adaptive` leaves it to the model. `omitted`: the thought's text is not shown."""
 
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
@@ -216,6 +217,12 @@ class CountRequest(BaseModel):
                 raise InvalidRequest("thinking.budget_tokens is missing", param="thinking.budget_tokens")
             return True, config.budget_tokens
         return effort.thinking(self.output_config.effort if self.output_config else None)
+
+    def shown(self) -> Shown:
+        """What of the thought is told: nothing of it to those who do not name `thinking`, as with Anthropic. It is thought all the same."""
+        if self.thinking is None:
+            return "nothing"
+        return "place" if self.thinking.display == "omitted" else "thought"
 
 
 class MessagesRequest(CountRequest):
