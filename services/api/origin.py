@@ -36,7 +36,7 @@ class Origin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := self._refusal(scope)):
-            await forms.response(scope["path"], refusal)(scope, receive, send)
+            await forms.response(scope, refusal)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
