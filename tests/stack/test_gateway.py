@@ -184,6 +184,18 @@ def test_names_that_the_stack_is_called_by(stack: Stack) -> None:
         assert get(f"{stack.api_url}/v1/models", headers={"Host": "evil.example"})[0] == 403
 
 
+def test_a_screening_list_reaches_the_api(stack: Stack, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    patterns = tmp_path / "screen.toml"
+    patterns.write_text('[[pattern]]\nname = "project-x"\nregex = "nightingale"\naction = "refuse"\n')
+    with changed(stack, CLOISTER_API__SCREEN=str(patterns)) as screened:
+        screened.ready()
+        body = {"messages": [{"role": "user", "content": "What is Nightingale?"}]}
+        wait(lambda: get(f"{stack.api_url}/v1/chat/completions", body=body)[0] == 400, 60)
+        status, answer = get(f"{stack.api_url}/v1/chat/completions", body=body)
+        assert status == 400 and json.loads(answer)["error"]["code"] == "screened" and b"project-x" in answer
+
+
 def test_open_to_others_only_with_keys(stack: Stack, tmp_path: Path) -> None:
     refused = Stack({**stack.env, "CLOISTER_BIND": "0.0.0.0"}, stack.page_url, stack.api_url)
     done = refused.run(ROOT / "scripts/up", "--docker", "--detach", check=False)
