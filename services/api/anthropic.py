@@ -30,7 +30,7 @@ PING: dict[str, Any] = {"type": "ping"}
 async def messages(request: Request, body: MessagesRequest) -> Response:
     """Answer a conversation, streamed or whole."""
     home = delivery.appliance(request)
-    headers = fields.ignored(body.check_extra(), strict=home.strict)
+    headers = fields.ignored(body.unknown(), strict=home.strict)
     wanted = Wanted(
         body.model,
         {"temperature": body.temperature, "top_p": body.top_p, "top_k": body.top_k},
@@ -60,7 +60,7 @@ async def messages(request: Request, body: MessagesRequest) -> Response:
 async def count_tokens(request: Request, body: CountRequest) -> JSONResponse:
     """How many tokens the prompt of a conversation has."""
     home = delivery.appliance(request)
-    headers = fields.ignored(body.check_extra(), strict=home.strict)
+    headers = fields.ignored(body.unknown(), strict=home.strict)
     home.model().accept(body.model)
     return JSONResponse({"input_tokens": await home.count(body.conversation())}, headers=headers)
 

@@ -21,7 +21,7 @@ router = APIRouter()
 async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """Answer a conversation, streamed or whole."""
     home = appliance(request)
-    headers = fields.ignored(body.check_extra(), strict=home.strict)
+    headers = fields.ignored(body.unknown(), strict=home.strict)
     model = home.model()
     head = Head(model.accept(body.model) or model.manifest.name)
     wanted = body.wanted(delivery.user(request, body.safety_identifier or body.user))
