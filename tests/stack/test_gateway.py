@@ -178,8 +178,13 @@ def test_names_that_the_stack_is_called_by(stack: Stack) -> None:
         assert get(f"{url}/v1/models", headers={"Host": "localhost:1"})[0] == 200
         assert get(f"{url}/v1/models", headers={"Origin": "https://evil.example"})[0] == 403
     assert get(f"{stack.api_url}/metrics")[0] == 200 and get(f"{stack.api_url}/docs")[0] == 200
+    for host, status in (("evil.example", 403), ("localhost:1", 200)):
+        assert get(f"{stack.page_url}/config", headers={"Host": host})[0] == status
+    assert b"CLOISTER_API__HOSTS" in get(stack.page_url, headers={"Host": "evil.example"})[1]
     with changed(stack, CLOISTER_API__HOSTS="ai.example") as named:
         named.ready()
+        wait(lambda: get(f"{stack.page_url}/config", headers={"Host": "ai.example"})[0] == 200, 60)
+        assert get(f"{stack.page_url}/config", headers={"Host": "evil.example"})[0] == 403
         assert get(f"{stack.api_url}/v1/models", headers={"Host": "ai.example"})[0] == 200
         assert get(f"{stack.api_url}/v1/models", headers={"Host": "evil.example"})[0] == 403
 
