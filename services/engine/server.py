@@ -182,7 +182,9 @@ class Server:
             self._deliver(key, wire.Failed(request.id, "invalid", refusal))
             return
         if connection.active.get(request.id) == key:  # not cancelled meanwhile
-            self.worker.submit(key, request, tokens)
+            if self.engine.accept(key, request, tokens):
+                self.worker.submit(key, request, tokens)
+            self._post()
 
     async def _prepare(self, message: wire.Prepare) -> None:
         self.worker.prepare(await self._encode(message.prompt), message.adapter)

@@ -135,6 +135,35 @@ def scene(play: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
+def test_who_comes_hears_at_once_whether_it_is_accepted(path: Path) -> None:
+    """And not when the step under way has ended: until then a client of the API has no header of its answer."""
+
+    async def play() -> None:
+        async with serving(path, ENDLESS, seconds=30, queue=2) as running:
+            client = await running.connect()
+            client.ask("first")
+            await client.until(wire.Accepted)
+            await until(lambda: running.engine.kv.free_slots == 3)  # its step is under way, and takes half a minute
+            began = time.monotonic()
+            for number in range(6):
+                client.ask(f"{number}", max_tokens=1)
+            told = [await client.next() for _ in range(6)]
+            client.ask("long", "x" * 1000)
+            told.append(await client.next())
+            assert time.monotonic() - began < 10 and running.engine.decode_seconds == 0
+            assert [type(message).__name__ for message in told] == ["Accepted"] * 5 + ["Failed"] * 2
+            assert [message.code for message in told[5:]] == ["overloaded", "context_length_exceeded"]  # type: ignore[union-attr]
+            running.model.seconds = 0
+            client.send(wire.Cancel("first"))  # cuts it short
+            for _ in range(5):
+                await client.until(wire.Finished)
+            await running.idle()
+            client.ask("more", max_tokens=1)  # nothing is left of those who came
+            assert isinstance(await client.until(wire.Finished), wire.Finished) and not running.engine._coming
+
+    scene(play)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "engine.sock"
