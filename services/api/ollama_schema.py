@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, StrictBool
 
 from services.api import effort
-from services.api.conversation import Message, Tool, ToolCall
+from services.api.conversation import Conversation, Message, Tool, ToolCall, Wanted
 from services.api.effort import Effort
 from services.api.errors import InvalidRequest
 from services.api.fields import Body, Json, MinP, Penalty, Refused, RepeatPenalty, StopStrings, Temperature, Text, TopK, TopP
@@ -137,6 +137,20 @@ class OllamaRequest(Body):
             return None
         return json.dumps({"type": "object"} if self.format == "json" else self.format)
 
+    def wanted(self, user: str) -> Wanted:
+        """How it shall be answered."""
+        options = self.settings()
+        return Wanted(
+            self.name(),
+            options.sampling(),
+            max_tokens=max(0, options.num_predict or 0),
+            stop=tuple(options.stop or ()),
+            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            json_schema=self.schema_text(),
+            thought_limit=self.thinking()[1],
+            user=user,
+        )
+
     def check_extra(self, context: int) -> list[str]:
         """Names of fields and options that are ignored; `context` is how many tokens the model can be given.
 
@@ -152,6 +166,10 @@ class OllamaChatRequest(OllamaRequest):
 
     messages: Annotated[list[OllamaMessage], Field(default_factory=list)]
     tools: list[OllamaTool] | None = None
+
+    def asked(self) -> Conversation | None:
+        """The conversation, if there is one."""
+        return Conversation(self.turns(), self.offered(), thinking=self.thinking()[0]) if self.messages else None
 
     def turns(self) -> tuple[Message, ...]:
         """The messages. Calls get ids where the client names none, and a tool's result goes to the call that it answers."""
@@ -193,3 +211,10 @@ class GenerateRequest(OllamaRequest):
         if self.raw and self.system:
             raise InvalidRequest("raw takes the prompt as it is: system can't be used with it", param="system")
         return super().check_extra(context)
+
+    def asked(self) -> Conversation | str | None:
+        """The prompt as a conversation, or raw, if there is one."""
+        if self.raw or not self.prompt:
+            return self.prompt or None
+        system = (Message("system", self.system),) if self.system else ()
+        return Conversation((*system, Message("user", self.prompt)), thinking=self.thinking()[0])
