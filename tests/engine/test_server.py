@@ -13,7 +13,7 @@ import msgpack
 import pytest
 
 from services.engine.engine import Engine
-from services.engine.server import Server
+from services.engine.server import LONG, Server
 from services.engine.worker import Worker
 from services.shared import wire
 from tests.engine.scripted import Reply, ScriptedModel, script
@@ -502,6 +502,23 @@ def test_tokenizing_a_huge_prompt_stops_nobody(path: Path) -> None:
             client.ask("b", "huge")
             assert [(await client.next()).id for _ in range(4)] == ["b"] * 4  # type: ignore[union-attr]
             assert running.engine.prompt_tokens == 2 + 5
+
+    scene(play)
+
+
+def test_nor_do_many_of_them(path: Path) -> None:
+    async def play() -> None:
+        async with serving(path, script("ok")) as running:
+            held, plain = threading.Event(), running.model.vocabulary.plain
+            running.model.vocabulary.plain = lambda text: held.wait(20) and [120] * 1000 if len(text) > LONG else plain(text)  # type: ignore[method-assign]
+            client = await running.connect()
+            for number in range(5):
+                client.ask(f"huge {number}", "x" * (LONG + 1))
+            client.ask("a")
+            assert (await client.until(wire.Finished)).id == "a" and not held.is_set()
+            held.set()
+            refused = [await client.until(wire.Failed) for _ in range(5)]
+            assert {failed.code for failed in refused} == {"context_length_exceeded"}
 
     scene(play)
 
