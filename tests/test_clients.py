@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import clients
 from tests.api.scripted import Stand, stand, until
+from tests.clients import table
 from tests.engine.process import engine
 
 # The demo's own template with a place for tools, which the model has not learned to use: a call comes only when it is forced.
@@ -46,9 +46,9 @@ def tooled(demo_volume: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_the_table_in_the_documentation_is_what_clients_find(tooled: Stand, pytestconfig: pytest.Config) -> None:
-    found = clients.table(tooled.url)
+    found = table.table(tooled.url)
     print(found)
     assert [line for line in found.splitlines() if "no: " in line] == []
     if pytestconfig.getoption("--write-table"):
-        clients.write(found)
-    assert found == clients.committed()
+        table.write(found)
+    assert found == table.committed()

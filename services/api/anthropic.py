@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -11,8 +12,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from services.api import delivery, fields, forms
-from services.api.anthropic_schema import CountRequest, MessagesRequest
-from services.api.completion import Alive, Closing, Completion
+from services.api.anthropic_schema import CountRequest, MessagesRequest, Shown
+from services.api.completion import SILENCE, Alive, Closing, Completion
 from services.api.conversation import Wanted
 from services.api.errors import ApiError
 from services.api.reasoning import Piece
@@ -22,14 +23,14 @@ from services.shared import wire
 router = APIRouter()
 # Anthropic signs thoughts to know them when they come back. Here they are left out then, so nothing is to be known; clients want a text.
 SIGNATURE = "cloister"
-PING = delivery.sse({"type": "ping"})
+PING: dict[str, Any] = {"type": "ping"}
 
 
 @router.post("/v1/messages")
 async def messages(request: Request, body: MessagesRequest) -> Response:
     """Answer a conversation, streamed or whole."""
     home = delivery.appliance(request)
-    headers = fields.ignored(body.check_extra(), strict=home.strict)
+    headers = fields.ignored(body.unknown(), strict=home.strict)
     wanted = Wanted(
         body.model,
         {"temperature": body.temperature, "top_p": body.top_p, "top_k": body.top_k},
@@ -42,14 +43,14 @@ async def messages(request: Request, body: MessagesRequest) -> Response:
     model = home.model()
     name = model.accept(body.model) or model.manifest.name
     completion = await home.complete(body.conversation(), wanted)
-    reply = Reply(name, body.max_tokens, omit=body.thinking is not None and body.thinking.display == "omitted")
+    reply = Reply(name, body.max_tokens, body.shown())
     if body.stream:
         return delivery.Stream([completion], events(completion, reply), "text/event-stream", headers)
     done = await delivery.whole(request, completion)
     content: list[dict[str, Any]] = []
-    if done.thinking:
-        content.append({"type": "thinking", "thinking": "" if reply.omit else done.thinking, "signature": SIGNATURE})
-    if done.text:
+    if done.thinking and reply.shown != "nothing":
+        content.append({"type": "thinking", "thinking": done.thinking if reply.shown == "thought" else "", "signature": SIGNATURE})
+    if done.text or not (content or done.calls):  # clients look into the first block
         content.append({"type": "text", "text": done.text})
     content += [{"type": "tool_use", "id": call.id, "name": call.name, "input": json.loads(call.arguments or "{}")} for call in done.calls]
     return JSONResponse(reply.message(content, usage(done.closing), **reply.stop(done.closing)), headers=headers)
@@ -59,16 +60,16 @@ async def messages(request: Request, body: MessagesRequest) -> Response:
 async def count_tokens(request: Request, body: CountRequest) -> JSONResponse:
     """How many tokens the prompt of a conversation has."""
     home = delivery.appliance(request)
-    headers = fields.ignored(body.check_extra(), strict=home.strict)
+    headers = fields.ignored(body.unknown(), strict=home.strict)
     home.model().accept(body.model)
     return JSONResponse({"input_tokens": await home.count(body.conversation())}, headers=headers)
 
 
 class Reply:
-    """What an answer says of itself. `omit`: its thought is not shown."""
+    """What an answer says of itself. `shown`: what of its thought."""
 
-    def __init__(self, model: str, max_tokens: int, *, omit: bool) -> None:
-        self.omit = omit
+    def __init__(self, model: str, max_tokens: int, shown: Shown) -> None:
+        self.shown: Shown = shown
         self._id, self._model, self._max_tokens = f"msg_{uuid.uuid4().hex}", model, max_tokens
 
     def message(
@@ -114,31 +115,33 @@ def tokens(prompt: int, cached: int) -> dict[str, Any]:
     }
 
 
-async def events(completion: Completion, reply: Reply) -> AsyncIterator[bytes]:
-    """The answer as server-sent events. It begins when it is known how much of the prompt is cached, or has been silent for a while."""
-    blocks, started = Blocks(reply), False
+async def events(completion: Completion, reply: Reply, silence: float = SILENCE) -> AsyncIterator[bytes]:
+    """The answer as server-sent events. It begins when it is known how much of the prompt is cached, or has been silent for a while;
+    a thought that is not shown is no silence either: it pings every so many seconds."""
+    blocks, started, spoke = Blocks(reply), False, time.monotonic()
     try:
         async for event in completion.events():
             if not started and not isinstance(event, wire.Queued):
                 started = True
                 known = tokens(event.total, event.cached) if isinstance(event, wire.Prefill) else tokens(0, 0)
                 yield delivery.sse({"type": "message_start", "message": reply.message([], known)})
+            told: list[dict[str, Any]] = []
             match event:
                 case Alive():
-                    yield PING
+                    told = [PING]
                 case wire.Queued() | wire.Prefill():
                     yield b": still working\n\n"
+                    spoke = time.monotonic()
                 case Piece(channel=channel, text=text):
-                    for told in blocks.text(channel, text):
-                        yield delivery.sse(told)
+                    told = list(blocks.text(channel, text)) or ([PING] if time.monotonic() - spoke >= silence else [])
                 case Call():
-                    for told in blocks.call(event):
-                        yield delivery.sse(told)
+                    told = list(blocks.call(event))
                 case Closing() as closing:
-                    for told in blocks.end():
-                        yield delivery.sse(told)
-                    yield delivery.sse({"type": "message_delta", "delta": reply.stop(closing), "usage": usage(closing)})
-                    yield delivery.sse({"type": "message_stop"})
+                    told = [*blocks.last(), {"type": "message_delta", "delta": reply.stop(closing), "usage": usage(closing)}]
+                    told.append({"type": "message_stop"})
+            for one in told:
+                yield delivery.sse(one)
+                spoke = time.monotonic()
     except ApiError as error:
         yield delivery.sse(forms.anthropic(error))
 
@@ -147,18 +150,21 @@ class Blocks:
     """Content blocks of a stream: one is open at a time, and each has a start, deltas and a stop."""
 
     def __init__(self, reply: Reply) -> None:
-        self._omit = reply.omit
+        self._shown = reply.shown
         self._open: object = None  # thinking, answer, or the number of a call
         self._index = -1
 
     def text(self, channel: str, text: str) -> Iterator[dict[str, Any]]:
         """More of the thought or the answer."""
+        if channel == "thinking" and self._shown == "nothing":
+            return
         if self._open != channel:
             thought = {"type": "thinking", "thinking": "", "signature": ""}
             yield from self._begin(channel, thought if channel == "thinking" else {"type": "text", "text": ""})
         if channel == "answer":
-            yield self._delta({"type": "text_delta", "text": text})
-        elif not self._omit:
+            if text:
+                yield self._delta({"type": "text_delta", "text": text})
+        elif self._shown == "thought":
             yield self._delta({"type": "thinking_delta", "thinking": text})
 
     def call(self, part: Call) -> Iterator[dict[str, Any]]:
@@ -167,6 +173,12 @@ class Blocks:
             yield from self._begin(part.index, {"type": "tool_use", "id": part.id, "name": part.name, "input": {}})
         if part.arguments:
             yield self._delta({"type": "input_json_delta", "partial_json": part.arguments})
+
+    def last(self) -> Iterator[dict[str, Any]]:
+        """The end of all. Where there was nothing to show, there is an empty text."""
+        if self._index < 0:
+            yield from self.text("answer", "")
+        yield from self.end()
 
     def end(self) -> Iterator[dict[str, Any]]:
         """Close what is open."""

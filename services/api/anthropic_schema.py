@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Collection
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from services.api import effort, fields
+from services.api import effort
 from services.api.conversation import Conversation, Message, Tool, ToolCall
 from services.api.effort import Effort
 from services.api.errors import InvalidRequest
-from services.api.fields import Json, StopStrings, Temperature, Text, TopK, TopP
+from services.api.fields import Body, Json, Refused, StopStrings, Temperature, Text, TopK, TopP
 
-# known fields that would change the answer, with the values that change nothing
-REFUSED: dict[str, tuple[Any, ...]] = {
-    "container": (None,),
-    "context_management": (None,),
-    "mcp_servers": (None, []),
-    "output_format": (None,),  # the beta's name for output_config.format
-    "speed": (None, "standard"),
-    "diagnostics": (None,),
-}
-# known fields that say something about the client or about Anthropic's own operation, not about the answer
-INDIFFERENT = {"cache_control", "inference_geo", "service_tier", "user_profile_id", "workspace_id"}
-# the same in blocks and tools
-BLOCK_INDIFFERENT = {"cache_control", "citations", "caller", "is_error", "toolset_name"}
-TOOL_INDIFFERENT = {"cache_control", "strict", "eager_input_streaming", "defer_loading", "allowed_callers", "input_examples"}
 GAP = "\n\n"  # between blocks of text, and between turns of one role: they are combined into one
 
 
@@ -45,22 +32,21 @@ def _known_blocks(content: Any) -> Any:
     return content
 
 
-class Block(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-
-class TextBlock(Block):
+class TextBlock(Body):
+    INDIFFERENT: ClassVar[Collection[str]] = {"cache_control", "citations"}
     type: Literal["text"]
     text: Text
 
 
-class ThinkingBlock(Block):
+class ThinkingBlock(Body):
     """A thought of an earlier answer, which is left out of the prompt."""
 
+    INDIFFERENT: ClassVar[Collection[str]] = {"thinking", "signature", "data", "cache_control"}
     type: Literal["thinking", "redacted_thinking"]
 
 
-class ToolUseBlock(Block):
+class ToolUseBlock(Body):
+    INDIFFERENT: ClassVar[Collection[str]] = {"cache_control", "caller", "toolset_name"}
     type: Literal["tool_use"]
     id: Annotated[Text, Field(min_length=1)]
     name: Annotated[Text, Field(min_length=1)]
@@ -70,18 +56,20 @@ class ToolUseBlock(Block):
 Texts = Annotated[list[TextBlock], BeforeValidator(_known_blocks)]
 
 
-class ToolResultBlock(Block):
+class ToolResultBlock(Body):
+    INDIFFERENT: ClassVar[Collection[str]] = {"cache_control", "is_error", "toolset_name"}
     type: Literal["tool_result"]
     tool_use_id: Text
-    content: Texts = []
+    content: Annotated[Texts, Field(default_factory=list)]
 
 
 AnyBlock = Annotated[TextBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock, Field(discriminator="type")]
+Shown = Literal["thought", "place", "nothing"]  # of a thought: all, a block without its text, or no block either
 BLOCKS = {"text", "thinking", "redacted_thinking", "tool_use", "tool_result"}
 
 
-class Turn(BaseModel):
-    model_config = ConfigDict(extra="allow")
+class Turn(Body):
+    REFUSED: ClassVar[Refused] = {"clear_at": (None,), "output_config": (None,)}
     role: Literal["user", "assistant", "system"]
     content: Annotated[list[AnyBlock], BeforeValidator(_known_blocks)]
 
@@ -101,78 +89,78 @@ class Turn(BaseModel):
         return [*results, Message(self.role, texts, calls)] if texts or calls or not results else results
 
 
-class OfferedTool(BaseModel):
-    model_config = ConfigDict(extra="allow")
-    type: str | None = None
+def _custom(kind: Any) -> Any:
+    """The client's own tools; others are refused by name."""
+    if isinstance(kind, str) and kind != "custom":
+        raise ValueError(f"tools of type {kind[:100]!r} run on Anthropic's own machines; this appliance has none of them")
+    return kind
+
+
+class OfferedTool(Body):
+    INDIFFERENT: ClassVar[Collection[str]] = {
+        *("cache_control", "strict", "eager_input_streaming", "defer_loading", "allowed_callers", "input_examples"),
+    }
+    type: Annotated[Literal["custom"] | None, BeforeValidator(_custom)] = None
     name: Annotated[Text, Field(min_length=1)]
     description: Text = ""
-    input_schema: Json = {}
+    input_schema: Annotated[Json, Field(default_factory=dict)]
 
 
-class ToolChoice(BaseModel):
+class ToolChoice(Body):
     type: Literal["auto", "any", "tool", "none"]
     name: Text | None = None
     disable_parallel_tool_use: bool = False
 
 
-class Thinking(BaseModel):
-    """`adaptive` leaves it to the model. `omitted`: the thought is not shown."""
+class Thinking(Body):
+    """`adaptive` leaves it to the model. `omitted`: the thought's text is not shown."""
 
+    INDIFFERENT: ClassVar[Collection[str]] = {"block_binding"}
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     display: Literal["summarized", "omitted"] | None = None
 
 
-class Format(BaseModel):
+class Format(Body):
     type: Literal["json_schema"]
     format_schema: Annotated[Json, Field(alias="schema")]
 
 
-class OutputConfig(BaseModel):
-    model_config = ConfigDict(extra="allow")
+class OutputConfig(Body):
+    REFUSED: ClassVar[Refused] = {"task_budget": (None,)}
     effort: Effort | None = None
     format: Format | None = None
 
 
-class Metadata(BaseModel):
+class Metadata(Body):
     user_id: Text | None = None
 
 
-class CountRequest(BaseModel):
+class CountRequest(Body):
     """POST /v1/messages/count_tokens, and what the messages' request has in common with it."""
 
-    model_config = ConfigDict(extra="allow")
+    REFUSED: ClassVar[Refused] = {
+        "container": (None,),
+        "context_management": (None,),
+        "mcp_servers": (None, []),
+        "output_format": (None,),  # the beta's name for output_config.format
+        "speed": (None, "standard"),
+        "diagnostics": (None,),
+        "compaction": (None,),
+        "fallbacks": (None, [], "default"),
+        "thread": (None,),
+    }
+    # these say something about the client or about Anthropic's own operation
+    INDIFFERENT: ClassVar[Collection[str]] = {
+        *("cache_control", "inference_geo", "service_tier", "user_profile_id", "workspace_id", "billing_policy", "fallback_credit_token"),
+    }
     model: Text
     messages: Annotated[list[Turn], Field(min_length=1)]
-    system: Texts = []
+    system: Annotated[Texts, Field(default_factory=list)]
     tools: list[OfferedTool] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
-
-    def check_extra(self) -> list[str]:
-        """Names of unknown fields.
-
-        Raises:
-            InvalidRequest: a known field that is not supported.
-        """
-        extra = self.model_extra or {}
-        fields.refuse(extra, REFUSED)
-        names = fields.unknown(extra, REFUSED.keys() | INDIFFERENT)
-        for number, tool in enumerate(self.tools or ()):
-            if tool.type not in (None, "custom"):
-                raise InvalidRequest(
-                    f"tools.{number}: tools of type {tool.type[:100]!r} run on Anthropic's own machines; this appliance has none of them",
-                    param=f"tools.{number}.type",
-                    code="unsupported_parameter",
-                )
-            names += fields.unknown(tool.model_extra or {}, TOOL_INDIFFERENT, f"tools.{number}.")
-        for place, turn in enumerate(self.messages):
-            names += fields.unknown(turn.model_extra or {}, (), f"messages.{place}.")
-            for number, block in enumerate(turn.content):
-                if not isinstance(block, ThinkingBlock):
-                    names += fields.unknown(block.model_extra or {}, BLOCK_INDIFFERENT, f"messages.{place}.content.{number}.")
-        return names
 
     def conversation(self) -> Conversation:
         """The conversation, where turns of one role that follow each other are one.
@@ -216,6 +204,12 @@ class CountRequest(BaseModel):
                 raise InvalidRequest("thinking.budget_tokens is missing", param="thinking.budget_tokens")
             return True, config.budget_tokens
         return effort.thinking(self.output_config.effort if self.output_config else None)
+
+    def shown(self) -> Shown:
+        """What of the thought is told: nothing of it to those who do not name `thinking`, as with Anthropic. It is thought all the same."""
+        if self.thinking is None:
+            return "nothing"
+        return "place" if self.thinking.display == "omitted" else "thought"
 
 
 class MessagesRequest(CountRequest):

@@ -17,6 +17,7 @@ from services.api import (
     forms,
     health,
     metrics,
+    models,
     ollama,
     ollama_models,
     openai,
@@ -65,7 +66,7 @@ def create_app(config: Settings) -> FastAPI:
     home.engine.on_ended = ended
     app = FastAPI(title="Cloister", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.appliance, app.state.metrics = home, counted
-    dialects = (openai, openai_completions, openai_responses, anthropic, ollama, ollama_models)
+    dialects = (models, openai, openai_completions, openai_responses, anthropic, ollama, ollama_models)
     for part in (health, metrics, documentation, *dialects):
         app.include_router(part.router)
     documentation.describe(app)
@@ -89,7 +90,7 @@ def create_app(config: Settings) -> FastAPI:
 
 async def _api_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
-    return forms.response(request.url.path, error)
+    return forms.response(request.scope, error)
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -98,16 +99,16 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     place = ".".join(str(step) for step in first["loc"] if step != "body")
     if first["type"] == "json_invalid":
-        return forms.response(request.url.path, InvalidRequest(f"the body is not valid JSON: {first['ctx']['error']}"))
-    return forms.response(request.url.path, InvalidRequest(f"{place or 'body'}: {first['msg']}", param=place or None))
+        return forms.response(request.scope, InvalidRequest(f"the body is not valid JSON: {first['ctx']['error']}"))
+    return forms.response(request.scope, InvalidRequest(f"{place or 'body'}: {first['msg']}", param=place or None))
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return forms.response(request.url.path, NotFound(f"there is no {request.url.path} here"))
+        return forms.response(request.scope, NotFound(f"there is no {request.url.path} here"))
     wrong = InvalidRequest(f"{request.method} {request.url.path}: {error.detail}", code="http_error")
     wrong.status = error.status_code
-    response = forms.response(request.url.path, wrong)
+    response = forms.response(request.scope, wrong)
     response.headers.update(error.headers or {})
     return response

@@ -22,7 +22,7 @@ from services.shared import VERSION, progress, wire
 from services.shared.settings import Settings
 
 log = logging.getLogger("api")
-ACCEPT_WITHIN = 60.0  # seconds; a step of the engine on a slow CPU may take a few
+ACCEPT_WITHIN = 60.0  # seconds; a long prompt takes a few to tokenize, and waits for others
 
 
 class Appliance:

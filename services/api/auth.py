@@ -32,7 +32,7 @@ class Auth:
         scope["key"] = caller.current().key = name or ""
         if self._keys and name is None and not _open(scope["path"]):
             error = Unauthorized("an API key is needed and this is none: send `Authorization: Bearer KEY`; scripts/keys makes keys")
-            await forms.response(scope["path"], error)(scope, receive, send)
+            await forms.response(scope, error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

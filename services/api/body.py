@@ -63,7 +63,7 @@ class Body:
         return bytes(body)
 
     async def _refuse(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
-        await forms.response(scope["path"], error)(scope, receive, send)
+        await forms.response(scope, error)(scope, receive, send)
 
 
 async def _ready(message: Message) -> Message:

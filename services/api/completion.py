@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,21 +50,28 @@ class Completion:
         self._reader = reader
 
     async def events(self, silence: float = SILENCE) -> AsyncIterator[Event]:
-        """All events until Closing; Alive after each `silence` seconds without one.
+        """All events until Closing; Alive after each `silence` seconds without one, also while a call is read, of which nothing is told
+        before its end.
 
         Raises:
             ApiError: the engine failed or died.
         """
         said: list[str] = []
+        spoke = time.monotonic()
         while True:
             match await self._answer.event(silence):
                 case None:
                     yield Alive()
                 case wire.Delta(text=new, special=special, logprobs=logprobs):
-                    for piece in self._read(self._splitter.push(new, special=special, logprobs=logprobs)):
+                    pieces = self._read(self._splitter.push(new, special=special, logprobs=logprobs))
+                    for piece in pieces:
                         if isinstance(piece, Piece) and piece.channel == "answer":
                             said.append(piece.text)
                         yield piece
+                    if not pieces and time.monotonic() - spoke < silence:
+                        continue
+                    if not pieces:
+                        yield Alive()
                 case wire.Finished() as finished:
                     for piece in self._read(self._splitter.flush(), end=True):
                         if isinstance(piece, Piece) and piece.channel == "answer":
@@ -76,6 +84,7 @@ class Completion:
                     return
                 case (wire.Queued() | wire.Prefill()) as progress:
                     yield progress
+            spoke = time.monotonic()
 
     def _read(self, pieces: list[Piece], *, end: bool = False) -> Sequence[Piece | Call]:
         """The pieces with the calls that are in them."""

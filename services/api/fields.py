@@ -1,15 +1,16 @@
-"""What every dialect does with a request's fields: refuse by name those that are known but not served, and tell those that nobody knows.
+"""What every dialect does with a request's fields, at any depth: refuse by name those that are known but not served, and tell those that
+nobody knows.
 
 Also the types that fields of all dialects share. Knows no dialect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.api.errors import InvalidRequest
 
@@ -66,7 +67,46 @@ LogitBias = dict[Annotated[int, Field(ge=0, lt=2**31)], Annotated[float, Field(g
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def refuse(fields: Mapping[str, Any], refused: Mapping[str, tuple[Any, ...]], place: str = "") -> None:
+Refused = Mapping[str, tuple[Any, ...]]  # names of fields, each with the values that change nothing
+
+
+class Body(BaseModel):
+    """An object in a request. Its fields are served; it says itself which others are known: those that are REFUSED unless their value
+    changes nothing, and those that are INDIFFERENT to the answer."""
+
+    model_config = ConfigDict(extra="allow")
+    REFUSED: ClassVar[Refused] = {}
+    INDIFFERENT: ClassVar[Collection[str]] = frozenset()
+
+    def unknown(self, place: str = "") -> list[str]:
+        """Where there are fields that nobody knows, in this object and all within it, as messages.0.colour.
+
+        Raises:
+            InvalidRequest: a field is known, but not supported.
+        """
+        extra = self.model_extra or {}
+        refuse(extra, self.REFUSED, place)
+        names = [place + name for name in extra if name not in self.REFUSED and name not in self.INDIFFERENT]
+        for name, field in type(self).model_fields.items():
+            for where, inner in _within(getattr(self, name), place + (field.alias or name)):
+                names += inner.unknown(f"{where}.")
+        return names
+
+    def served(self) -> dict[str, Any]:
+        """As JSON, without the fields that are not served."""
+        return self.model_dump(mode="json", by_alias=True, include=set(type(self).model_fields))
+
+
+def _within(value: Any, place: str) -> Iterator[tuple[str, Body]]:
+    """The objects in a field's value. What is no Body is data of the client's own, such as a schema."""
+    if isinstance(value, Body):
+        yield place, value
+    elif isinstance(value, list):
+        for number, entry in enumerate(value):
+            yield from _within(entry, f"{place}.{number}")
+
+
+def refuse(fields: Mapping[str, Any], refused: Refused, place: str = "") -> None:
     """Check fields against those that are known but not supported, each with the values that change nothing.
 
     Raises:
@@ -75,11 +115,6 @@ def refuse(fields: Mapping[str, Any], refused: Mapping[str, tuple[Any, ...]], pl
     for name in fields.keys() & refused.keys():
         if fields[name] not in refused[name]:
             raise InvalidRequest(f"{place}{name} is not supported by this version", param=place + name, code="unsupported_parameter")
-
-
-def unknown(fields: Iterable[str], known: Collection[str], place: str = "") -> list[str]:
-    """The names that nobody knows."""
-    return [place + name for name in fields if name not in known]
 
 
 def ignored(names: Collection[str], *, strict: bool) -> dict[str, str]:

@@ -1,10 +1,11 @@
-"""The form that an error has in each dialect, told by the path it happens on. Knows no requests and no answers."""
+"""The form that an error has in each dialect, told by the path it happens on, or by a header. Knows no requests and no answers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from starlette.responses import JSONResponse
+from starlette.types import Scope
 
 from services.api.errors import ApiError
 
@@ -20,18 +21,26 @@ ANTHROPIC_TYPES = {
 }
 
 
-def response(path: str, error: ApiError) -> JSONResponse:
-    """The error as the dialect of this path has it."""
-    return JSONResponse(body(path, error), status_code=error.status, headers=error.headers())
+def response(scope: Scope, error: ApiError) -> JSONResponse:
+    """The error as the dialect of this request has it."""
+    return JSONResponse(body(scope, error), status_code=error.status, headers=error.headers())
 
 
-def body(path: str, error: ApiError) -> dict[str, Any]:
+def body(scope: Scope, error: ApiError) -> dict[str, Any]:
     """The same, as a JSON object."""
+    path: str = scope["path"]
     if path.startswith("/api/"):
         return ollama(error)
     if path == "/v1/messages" or path.startswith("/v1/messages/"):
         return anthropic(error)
+    if (path == "/v1/models" or path.startswith("/v1/models/")) and speaks_anthropic(scope):
+        return anthropic(error)
     return error.body()
+
+
+def speaks_anthropic(scope: Scope) -> bool:
+    """Anthropic's clients say which version of its API they mean: so they are known where OpenAI has the same path."""
+    return any(name == b"anthropic-version" for name, _ in scope["headers"])
 
 
 def ollama(error: ApiError) -> dict[str, Any]:

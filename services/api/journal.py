@@ -59,7 +59,7 @@ class Journal:
             log.error("unexpected error %s", logs.facts(type=type(error).__name__, at=" < ".join(places[:-7:-1]), id=asking.id))
             if not status:
                 internal = ApiError("an internal error: the log of the api has the details", code="internal")
-                await forms.response(scope["path"], internal)(scope, receive, watched)
+                await forms.response(scope, internal)(scope, receive, watched)
         finally:
             seconds = time.monotonic() - began
             self._counted(scope, status if complete else 0, seconds)

@@ -137,7 +137,7 @@ class RateLimit:
         try:
             meter.admit()
         except RateLimited as error:
-            await forms.response(scope["path"], error)(scope, receive, told)
+            await forms.response(scope, error)(scope, receive, told)
             return
         meter.running += 1
         try:

@@ -14,9 +14,9 @@ from fastapi.routing import APIRoute
 
 from services.api import delivery, fields, forms
 from services.api.completion import Alive, Closing, Completion
-from services.api.conversation import Conversation, Message, ToolCall, Wanted
+from services.api.conversation import ToolCall
 from services.api.errors import ApiError
-from services.api.ollama_schema import GenerateRequest, OllamaChatRequest, OllamaRequest
+from services.api.ollama_schema import GenerateRequest, OllamaChatRequest
 from services.api.reasoning import Piece
 from services.api.tools import Call
 from services.shared import wire
@@ -45,64 +45,31 @@ Said = Callable[[str, str, Sequence[ToolCall]], dict[str, Any]]  # answer, think
 
 @router.post("/api/chat")
 async def chat(request: Request, body: OllamaChatRequest) -> Response:
-    """Answer a conversation. Without messages nothing is asked: the client wants the model in memory, where it is."""
-    reply = Reply(body.model, as_message)
-    headers = checked(request, body)
-    if not body.messages:
-        return JSONResponse(reply.loaded(), headers=headers)
-    thinking, limit = body.thinking()
-    conversation = Conversation(body.turns(), body.offered(), thinking=thinking)
-    completion = await delivery.appliance(request).complete(conversation, wanted(request, body, limit))
-    return await answer(request, body, completion, reply, headers)
+    """Answer a conversation."""
+    return await answer(request, body, as_message)
 
 
 @router.post("/api/generate")
 async def generate(request: Request, body: GenerateRequest) -> Response:
-    """Answer a prompt, with the model's template or raw. An empty one asks for the model in memory."""
-    reply = Reply(body.model, as_response)
-    headers = checked(request, body)
-    if not body.prompt:
-        return JSONResponse(reply.loaded(), headers=headers)
-    thinking, limit = body.thinking()
-    if body.raw:
-        completion = await delivery.appliance(request).complete_text(body.prompt, wanted(request, body, limit))
-    else:
-        system = (Message("system", body.system),) if body.system else ()
-        conversation = Conversation((*system, Message("user", body.prompt)), thinking=thinking)
-        completion = await delivery.appliance(request).complete(conversation, wanted(request, body, limit))
-    return await answer(request, body, completion, reply, headers)
+    """Answer a prompt, with the model's template or raw."""
+    return await answer(request, body, as_response)
 
 
-def checked(request: Request, body: OllamaRequest) -> dict[str, str]:
-    """The header that lists what is ignored.
+async def answer(request: Request, body: OllamaChatRequest | GenerateRequest, said: Said) -> Response:
+    """Streamed unless the client wants it whole. Where nothing is asked, the client wants the model in memory, where it is.
 
     Raises:
-        ApiError: no model, another one, or a field that is not supported.
+        ApiError: no model, another one, a field that is not supported, or whatever keeps it from being answered.
     """
-    home = delivery.appliance(request)
+    home, reply = delivery.appliance(request), Reply(body.model, said)
     model = home.model()
     names = body.check_extra(model.context)
     model.accept(body.name())
-    return fields.ignored(names, strict=home.strict)
-
-
-def wanted(request: Request, body: OllamaRequest, thought_limit: int | None) -> Wanted:
-    """How it shall be answered."""
-    options = body.settings()
-    return Wanted(
-        body.name(),
-        options.sampling(),
-        max_tokens=max(0, options.num_predict or 0),
-        stop=tuple(options.stop or ()),
-        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-        json_schema=body.schema_text(),
-        thought_limit=thought_limit,
-        user=delivery.user(request, None),
-    )
-
-
-async def answer(request: Request, body: OllamaRequest, completion: Completion, reply: Reply, headers: dict[str, str]) -> Response:
-    """Streamed unless the client wants it whole."""
+    headers = fields.ignored(names, strict=home.strict)
+    asked, wanted = body.asked(), body.wanted(delivery.user(request, None))
+    if asked is None:
+        return JSONResponse(reply.loaded(), headers=headers)
+    completion = await (home.complete_text(asked, wanted) if isinstance(asked, str) else home.complete(asked, wanted))
     if body.stream is not False:
         return delivery.Stream([completion], lines(completion, reply), "application/x-ndjson", headers)
     done = await delivery.whole(request, completion)

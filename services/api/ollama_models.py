@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import BaseModel
 
-from services.api import delivery, reasoning, tools
+from services.api import delivery, fields, reasoning, tools
 from services.api.errors import Forbidden, InvalidRequest
-from services.api.fields import Text
+from services.api.fields import Body, Refused, Text
 from services.api.model import ServedModel
 from services.api.ollama import JsonByDefault
 from services.shared import VERSION
@@ -21,9 +20,10 @@ NEVER = "2318-01-01T00:00:00Z"  # when the model leaves memory
 UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 
-class ShowRequest(BaseModel):
+class ShowRequest(Body):
     """`name` is what older clients call the model."""
 
+    REFUSED: ClassVar[Refused] = {"system": (None, ""), "template": (None, ""), "options": (None, {})}  # what it would be like with these
     model: Text | None = None
     name: Text | None = None
     verbose: bool | None = None
@@ -60,7 +60,9 @@ async def ps(request: Request) -> JSONResponse:
 @router.post("/api/show")
 async def show(request: Request, body: ShowRequest) -> JSONResponse:
     """Everything about the model."""
-    model = delivery.appliance(request).model()
+    home = delivery.appliance(request)
+    headers = fields.ignored(body.unknown(), strict=home.strict)
+    model = home.model()
     model.accept((body.model or body.name or "").removesuffix(":latest"))
     manifest = model.manifest
     family = manifest.architecture
@@ -79,7 +81,8 @@ async def show(request: Request, body: ShowRequest) -> JSONResponse:
             "model_info": facts,
             "capabilities": capabilities(model),
             "modified_at": manifest.created,
-        }
+        },
+        headers=headers,
     )
 
 

@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import BeforeValidator, Field, StrictBool
 
-from services.api import effort, fields
-from services.api.conversation import Message, Tool, ToolCall
+from services.api import effort
+from services.api.conversation import Conversation, Message, Tool, ToolCall, Wanted
 from services.api.effort import Effort
 from services.api.errors import InvalidRequest
-from services.api.fields import Json, MinP, Penalty, RepeatPenalty, StopStrings, Temperature, Text, TopK, TopP
-
-# known fields that would change the answer, with the values that change nothing
-REFUSED: dict[str, tuple[Any, ...]] = {
-    "images": (None, []),
-    "suffix": (None, ""),
-    "template": (None, ""),
-    "context": (None, []),
-    "width": (None, 0),
-    "height": (None, 0),
-    "steps": (None, 0),
-    "truncate": (None, False),  # a prompt that is too long is an error, not a shorter prompt
-    "shift": (None, False),
-}
-REFUSED_IN_MESSAGES: dict[str, tuple[Any, ...]] = {"images": (None, [])}
-REFUSED_OPTIONS: dict[str, tuple[Any, ...]] = {
-    "mirostat": (None, 0),
-    "tfs_z": (None, 1, 1.0),
-    "typical_p": (None, 1, 1.0),
-    "repeat_last_n": (None, -1),  # penalties see the whole text
-    "penalize_newline": (None, True),
-}
-# how the model is run, which is the appliance's business, or what counts only with options that are refused
-INDIFFERENT_OPTIONS = {
-    *("numa", "num_batch", "num_gpu", "main_gpu", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mmap", "use_mlock"),
-    *("embedding_only", "num_thread", "num_keep", "num_gqa", "mirostat_tau", "mirostat_eta"),
-}
+from services.api.fields import Body, Json, MinP, Penalty, Refused, RepeatPenalty, StopStrings, Temperature, Text, TopK, TopP
 
 
 def _text(content: Any) -> Any:
@@ -54,22 +28,22 @@ def _said(content: Any) -> Any:
 OptionalText = Annotated[Text, BeforeValidator(_text)]
 
 
-class CalledFunction(BaseModel):
+class CalledFunction(Body):
     """`arguments` is an object, not JSON text as OpenAI has it."""
 
     name: Text
-    arguments: Json = {}
+    arguments: Annotated[Json, Field(default_factory=dict)]
 
 
-class OllamaCall(BaseModel):
+class OllamaCall(Body):
     id: Text | None = None
     function: CalledFunction
 
 
-class OllamaMessage(BaseModel):
+class OllamaMessage(Body):
     """One turn. `thinking` of earlier answers is accepted and left out of the prompt."""
 
-    model_config = ConfigDict(extra="allow")
+    REFUSED: ClassVar[Refused] = {"images": (None, [])}
     role: Literal["system", "user", "assistant", "tool"]
     content: OptionalText = ""
     thinking: str | None = None
@@ -78,21 +52,32 @@ class OllamaMessage(BaseModel):
     tool_call_id: Text | None = None
 
 
-class OfferedFunction(BaseModel):
+class OfferedFunction(Body):
     name: Annotated[Text, Field(min_length=1)]
     description: OptionalText = ""
     parameters: Json | None = None
 
 
-class OllamaTool(BaseModel):
+class OllamaTool(Body):
     type: Literal["function"] = "function"
     function: OfferedFunction
 
 
-class Options(BaseModel):
+class Options(Body):
     """`num_predict` below 1 is no limit, `seed` below 0 is any."""
 
-    model_config = ConfigDict(extra="allow")
+    REFUSED: ClassVar[Refused] = {
+        "mirostat": (None, 0),
+        "tfs_z": (None, 1, 1.0),
+        "typical_p": (None, 1, 1.0),
+        "repeat_last_n": (None, -1),  # penalties see the whole text
+        "penalize_newline": (None, True),
+    }
+    # how the model is run, which is the appliance's business, or what counts only with options that are refused
+    INDIFFERENT: ClassVar[Collection[str]] = {
+        *("numa", "num_batch", "num_gpu", "main_gpu", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mmap", "use_mlock"),
+        *("embedding_only", "num_thread", "num_keep", "num_gqa", "mirostat_tau", "mirostat_eta"),
+    }
     temperature: Temperature | None = None
     top_p: TopP | None = None
     top_k: TopK | None = None
@@ -111,10 +96,20 @@ class Options(BaseModel):
         return {**{name: getattr(self, name) for name in names}, "seed": None if self.seed == -1 else self.seed}
 
 
-class OllamaRequest(BaseModel):
+class OllamaRequest(Body):
     """What both have in common. `think` is a switch or how much. `keep_alive` changes nothing: the model stays in memory."""
 
-    model_config = ConfigDict(extra="allow")
+    REFUSED: ClassVar[Refused] = {
+        "images": (None, []),
+        "suffix": (None, ""),
+        "template": (None, ""),
+        "context": (None, []),
+        "width": (None, 0),
+        "height": (None, 0),
+        "steps": (None, 0),
+        "truncate": (None, False),  # a prompt that is too long is an error, not a shorter prompt
+        "shift": (None, False),
+    }
     model: Text
     stream: bool | None = None
     format: Annotated[Literal["json"] | Json | None, BeforeValidator(_said)] = None
@@ -142,31 +137,39 @@ class OllamaRequest(BaseModel):
             return None
         return json.dumps({"type": "object"} if self.format == "json" else self.format)
 
+    def wanted(self, user: str) -> Wanted:
+        """How it shall be answered."""
+        options = self.settings()
+        return Wanted(
+            self.name(),
+            options.sampling(),
+            max_tokens=max(0, options.num_predict or 0),
+            stop=tuple(options.stop or ()),
+            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            json_schema=self.schema_text(),
+            thought_limit=self.thinking()[1],
+            user=user,
+        )
+
     def check_extra(self, context: int) -> list[str]:
         """Names of fields and options that are ignored; `context` is how many tokens the model can be given.
 
         Raises:
             InvalidRequest: a known field that is not supported.
         """
-        extra, options = self.model_extra or {}, self.settings()
-        more = options.model_extra or {}
-        fields.refuse(extra, REFUSED)
-        fields.refuse(more, REFUSED_OPTIONS, "options.")
-        names = fields.unknown(extra, REFUSED)
-        names += fields.unknown(more, REFUSED_OPTIONS.keys() | INDIFFERENT_OPTIONS, "options.")
-        return [*names, "options.num_ctx"] if (options.num_ctx or 0) > context else names
+        names = self.unknown()
+        return [*names, "options.num_ctx"] if (self.settings().num_ctx or 0) > context else names
 
 
 class OllamaChatRequest(OllamaRequest):
     """POST /api/chat."""
 
-    messages: list[OllamaMessage] = []
+    messages: Annotated[list[OllamaMessage], Field(default_factory=list)]
     tools: list[OllamaTool] | None = None
 
-    def check_extra(self, context: int) -> list[str]:
-        for number, message in enumerate(self.messages):
-            fields.refuse(message.model_extra or {}, REFUSED_IN_MESSAGES, f"messages.{number}.")
-        return super().check_extra(context)
+    def asked(self) -> Conversation | None:
+        """The conversation, if there is one."""
+        return Conversation(self.turns(), self.offered(), thinking=self.thinking()[0]) if self.messages else None
 
     def turns(self) -> tuple[Message, ...]:
         """The messages. Calls get ids where the client names none, and a tool's result goes to the call that it answers."""
@@ -208,3 +211,10 @@ class GenerateRequest(OllamaRequest):
         if self.raw and self.system:
             raise InvalidRequest("raw takes the prompt as it is: system can't be used with it", param="system")
         return super().check_extra(context)
+
+    def asked(self) -> Conversation | str | None:
+        """The prompt as a conversation, or raw, if there is one."""
+        if self.raw or not self.prompt:
+            return self.prompt or None
+        system = (Message("system", self.system),) if self.system else ()
+        return Conversation((*system, Message("user", self.prompt)), thinking=self.thinking()[0])

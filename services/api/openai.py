@@ -1,9 +1,8 @@
-"""OpenAI's dialect: POST /v1/chat/completions and GET /v1/models."""
+"""OpenAI's dialect: POST /v1/chat/completions."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -18,26 +17,11 @@ from services.api.openai_schema import ChatRequest
 router = APIRouter()
 
 
-@router.get("/v1/models")
-async def models(request: Request) -> JSONResponse:
-    """The loaded model, and its adapters."""
-    model = appliance(request).model()
-    return JSONResponse({"object": "list", "data": [card(name, model.manifest.created, model.context) for name in model.names()]})
-
-
-@router.get("/v1/models/{name:path}")
-async def one_model(request: Request, name: str) -> JSONResponse:
-    """The loaded model, by name."""
-    model = appliance(request).model()
-    adapter = model.accept(name)
-    return JSONResponse(card(adapter or model.manifest.name, model.manifest.created, model.context))
-
-
 @router.post("/v1/chat/completions")
 async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """Answer a conversation, streamed or whole."""
     home = appliance(request)
-    headers = fields.ignored(body.check_extra(), strict=home.strict)
+    headers = fields.ignored(body.unknown(), strict=home.strict)
     model = home.model()
     head = Head(model.accept(body.model) or model.manifest.name)
     wanted = body.wanted(delivery.user(request, body.safety_identifier or body.user))
@@ -63,9 +47,3 @@ async def whole(request: Request, completions: list[Completion], head: Head) -> 
             completion.close()
     closings = [answer.closing for answer in answers]
     return head.with_("chat.completion", choices=[choice(*numbered) for numbered in enumerate(answers)], **figures(closings))
-
-
-def card(name: str, created: str, context: int) -> dict[str, Any]:
-    """A model as /v1/models lists it."""
-    seconds = int(datetime.fromisoformat(created).timestamp())
-    return {"id": name, "object": "model", "created": seconds, "owned_by": "cloister", "context_length": context}

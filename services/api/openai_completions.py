@@ -6,17 +6,31 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from services.api import delivery, fields
 from services.api.completion import Alive, Closing, Completion
 from services.api.conversation import Wanted
 from services.api.errors import ApiError, InvalidRequest
-from services.api.fields import LogitBias, MinP, Penalty, RepeatPenalty, Seconds, Seed, StopStrings, Temperature, Text, TopK, TopP
+from services.api.fields import (
+    Body,
+    LogitBias,
+    MinP,
+    Penalty,
+    Refused,
+    RepeatPenalty,
+    Seconds,
+    Seed,
+    StopStrings,
+    Temperature,
+    Text,
+    TopK,
+    TopP,
+)
 from services.api.openai_schema import StreamOptions
 from services.api.reasoning import Piece
 from services.shared import wire
@@ -26,8 +40,6 @@ CHOICES = 16  # answers that one request may ask for
 LENGTH = 16  # tokens of an answer when the request names none, as OpenAI has it
 SCORED = 5  # most likely tokens that are told at most, as OpenAI has it
 KIND = "text_completion"
-# known fields that would change the answer, with the values that change nothing
-REFUSED: dict[str, tuple[Any, ...]] = {"suffix": (None, ""), "response_format": (None, {"type": "text"})}
 
 
 def _prompts(prompt: Any) -> Any:
@@ -39,10 +51,10 @@ def _prompts(prompt: Any) -> Any:
     return prompt
 
 
-class CompletionRequest(BaseModel):
+class CompletionRequest(Body):
     """top_k, min_p, repeat_penalty, ignore_eos and timeout are the usual extensions, as in chat completions."""
 
-    model_config = ConfigDict(extra="allow")
+    REFUSED: ClassVar[Refused] = {"suffix": (None, ""), "response_format": (None, {"type": "text"})}
     model: Text | None = None
     prompt: Annotated[list[Annotated[Text, Field(min_length=1)]], BeforeValidator(_prompts), Field(min_length=1, max_length=CHOICES)]
     echo: bool | None = None
@@ -72,8 +84,6 @@ class CompletionRequest(BaseModel):
         Raises:
             InvalidRequest: a known field, or a combination of fields, that is not supported.
         """
-        extra = self.model_extra or {}
-        fields.refuse(extra, REFUSED)
         if self.best_of not in (None, self.n or 1):
             raise InvalidRequest(
                 "best_of must be n: no answers are made only to be thrown away", param="best_of", code="unsupported_parameter"
@@ -82,7 +92,7 @@ class CompletionRequest(BaseModel):
             raise InvalidRequest("echo with logprobs is not supported: no logprobs are known of the prompt", param="echo")
         if len(self.prompt) * (self.n or 1) > CHOICES:
             raise InvalidRequest(f"{len(self.prompt)} prompts with n={self.n} are more than {CHOICES} answers", param="n")
-        return fields.unknown(extra, REFUSED)
+        return self.unknown()
 
     def wanted(self, user: str) -> Wanted:
         """How the answers shall be made."""

@@ -3,49 +3,76 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Collection
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from services.api import fields
 from services.api.conversation import Message, Tool, ToolCall
 from services.api.errors import InvalidRequest
-from services.api.fields import Json, Text
-
-# known fields of a message that would change something, with the values that change nothing
-REFUSED: dict[str, tuple[Any, ...]] = {"function_call": (None,), "audio": (None,)}
-# thoughts of earlier answers, by the names that clients have for them, are left out; the rest says nothing that a model could read
-INDIFFERENT = {"reasoning_content", "reasoning", "thinking", "thinking_blocks", "reasoning_details", "refusal", "annotations"}
-THOUGHTS = ("thinking", "redacted_thinking", "reasoning")  # parts of a content that are thoughts
+from services.api.fields import Body, Json, Refused, Text
 
 
-def _joined(content: Any) -> Any:
-    """The text of a message's content: a text, a list of text parts, or nothing. Earlier thoughts are left out."""
-    if content is None:
+class TextPart(Body):
+    INDIFFERENT: ClassVar[Collection[str]] = {"prompt_cache_breakpoint", "cache_control"}
+    type: Literal["text"]
+    text: Text
+
+    def said(self) -> str:
+        return self.text
+
+
+class RefusalPart(Body):
+    """What an earlier answer would not do."""
+
+    type: Literal["refusal"]
+    refusal: Text
+
+    def said(self) -> str:
+        return self.refusal
+
+
+class ThoughtPart(Body):
+    """A thought of an earlier answer, which is left out of the prompt."""
+
+    INDIFFERENT: ClassVar[Collection[str]] = {"thinking", "reasoning", "text", "summary", "signature", "data"}
+    type: Literal["thinking", "redacted_thinking", "reasoning"]
+
+    def said(self) -> str:
         return ""
+
+
+PARTS = ("text", "refusal", "thinking", "redacted_thinking", "reasoning")
+
+
+def _parts(content: Any) -> Any:
+    """The parts of a message's content, which may be a text or nothing. What we can't read is refused."""
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
     if not isinstance(content, list):
-        return content
-    texts = []
+        raise ValueError("it must be a text, or a list of parts")
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
-        key = {"text": "text", "refusal": "refusal"}.get(str(kind))
-        if key and isinstance(part.get(key), str):
-            texts.append(part[key])
-        elif kind not in THOUGHTS:
-            raise ValueError("this version reads text only, no images, sounds or files")
-    return "".join(texts)
+        if kind not in PARTS:
+            raise ValueError(
+                f"parts of type {str(kind)[:100]!r} are not supported: this version reads text only, no images, sounds or files"
+            )
+    return content
 
 
-class CalledFunction(BaseModel):
-    model_config = ConfigDict(extra="allow")
+Part = Annotated[TextPart | RefusalPart | ThoughtPart, Field(discriminator="type")]
+
+
+class CalledFunction(Body):
     name: Annotated[Text, Field(min_length=1)]
     arguments: Text = ""
 
 
-class CallBody(BaseModel):
+class CallBody(Body):
     """A call in an earlier answer."""
 
-    model_config = ConfigDict(extra="allow")
     id: Text = ""
     type: Literal["function"] = "function"
     function: CalledFunction
@@ -62,12 +89,16 @@ class CallBody(BaseModel):
         return ToolCall(self.id, self.function.name, arguments)
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(Body):
     """One turn. `reasoning_content` of earlier answers is accepted and left out of the prompt, as R1's template does."""
 
-    model_config = ConfigDict(extra="allow")
+    REFUSED: ClassVar[Refused] = {"function_call": (None,), "audio": (None,)}
+    # thoughts of earlier answers, by the names that clients have for them, are left out; the rest says nothing that a model could read
+    INDIFFERENT: ClassVar[Collection[str]] = {
+        *("reasoning_content", "reasoning", "thinking", "thinking_blocks", "reasoning_details", "refusal", "annotations"),
+    }
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[Text, BeforeValidator(_joined)] = ""
+    content: Annotated[list[Part], BeforeValidator(_parts), Field(default_factory=list)]
     tool_calls: list[CallBody] | None = None
     tool_call_id: Text | None = None
 
@@ -76,50 +107,52 @@ class ChatMessage(BaseModel):
         if self.tool_calls and self.role != "assistant":
             raise InvalidRequest(f"messages.{number}.tool_calls: only an assistant calls tools", param=f"messages.{number}.tool_calls")
         calls = tuple(call.call(f"messages.{number}.tool_calls.{at}") for at, call in enumerate(self.tool_calls or ()))
-        return Message("system" if self.role == "developer" else self.role, self.content, calls, self.tool_call_id or "")
+        return Message("system" if self.role == "developer" else self.role, self.text(), calls, self.tool_call_id or "")
 
-    def check_extra(self, number: int) -> list[str]:
-        """Names of unknown fields.
-
-        Raises:
-            InvalidRequest: a known field that is not supported.
-        """
-        extra, place = self.model_extra or {}, f"messages.{number}."
-        fields.refuse(extra, REFUSED, place)
-        return fields.unknown(extra, REFUSED.keys() | INDIFFERENT, place)
+    def text(self) -> str:
+        """What is said, without thoughts."""
+        return "".join(part.said() for part in self.content)
 
 
-class Function(BaseModel):
+class Function(Body):
     """`strict`: the arguments of a call satisfy the schema."""
 
-    model_config = ConfigDict(extra="allow")
     name: Annotated[Text, Field(min_length=1, max_length=128)]
     description: Text | None = None
     parameters: Json | None = None
     strict: bool | None = None
 
 
-class ToolBody(BaseModel):
-    model_config = ConfigDict(extra="allow")
+class ToolBody(Body):
     type: Literal["function"]
     function: Function
 
     def tool(self) -> Tool:
         return Tool(self.function.name, self.function.description or "", self.function.parameters or {}, bool(self.function.strict))
 
-    def check_extra(self, number: int) -> list[str]:
-        """Names of unknown fields."""
-        place = f"tools.{number}."
-        return fields.unknown(self.model_extra or {}, (), place) + fields.unknown(self.function.model_extra or {}, (), f"{place}function.")
+
+class ChosenFunction(Body):
+    name: Annotated[Text, Field(min_length=1)]
 
 
-def _chosen(choice: Any) -> Any:
-    """none, auto, required, or the name of the tool that must be called."""
+class ChosenTool(Body):
+    type: Literal["function"]
+    function: ChosenFunction
+
+
+def _known_choice(choice: Any) -> Any:
+    """What we can't do is refused in words."""
     if choice is None or choice in ("none", "auto", "required"):
         return choice
-    if isinstance(choice, dict) and choice.get("type") == "function" and isinstance(choice.get("function"), dict):
-        return choice["function"].get("name") or ""
-    raise ValueError("must be none, auto, required, or a function's name as an object of type function")
+    if isinstance(choice, dict) and choice.get("type") == "function":
+        return choice
+    kind = choice.get("type") if isinstance(choice, dict) else choice
+    raise ValueError(f"must be none, auto, required, or a function's name as an object of type function; found {str(kind)[:100]!r}")
 
 
-ToolChoice = Annotated[Text | None, BeforeValidator(_chosen)]
+ToolChoice = Annotated[Literal["none", "auto", "required"] | ChosenTool | None, BeforeValidator(_known_choice)]
+
+
+def chosen(choice: Literal["none", "auto", "required"] | ChosenTool | None) -> str:
+    """none, auto, required, or the name of the tool that must be called."""
+    return choice.function.name if isinstance(choice, ChosenTool) else choice or "auto"

@@ -14,7 +14,7 @@ from services.api import delivery, fields
 from services.api.completion import Alive, Closing, Completion
 from services.api.conversation import Wanted
 from services.api.errors import ApiError
-from services.api.openai_responses_schema import ResponseRequest
+from services.api.openai_responses_schema import Format, ResponseRequest
 from services.api.reasoning import Piece
 from services.api.tools import Call
 from services.shared import wire
@@ -57,8 +57,7 @@ class Reply:
     """The response object in all its states."""
 
     def __init__(self, model: str, body: ResponseRequest) -> None:
-        given = body.model_dump(mode="json", by_alias=True)
-        choice = given["tool_choice"] or "auto"
+        choice = body.tool_choice or "auto"
         self._fields = {
             "id": f"resp_{uuid.uuid4().hex}",
             "object": "response",
@@ -72,12 +71,12 @@ class Reply:
             "model": model,
             "parallel_tool_calls": body.parallel_tool_calls is not False,
             "previous_response_id": None,
-            "reasoning": {"effort": given["reasoning"]["effort"], "summary": given["reasoning"]["summary"]} if body.reasoning else None,
+            "reasoning": {"effort": body.reasoning.effort, "summary": body.reasoning.summary} if body.reasoning else None,
             "store": False,
             "temperature": body.temperature,
-            "text": (body.text and {"format": given["text"]["format"]}) or {"format": {"type": "text"}},
-            "tool_choice": choice,
-            "tools": given["tools"] or [],
+            "text": {"format": _stated(body.text.format) if body.text and body.text.format else {"type": "text"}},
+            "tool_choice": choice if isinstance(choice, str) else choice.served(),
+            "tools": [tool.served() for tool in body.tools or ()],
             "top_logprobs": body.top_logprobs,
             "top_p": body.top_p,
             "truncation": "disabled",
@@ -97,6 +96,10 @@ class Reply:
     def failed(self, output: Output, error: ApiError) -> dict[str, Any]:
         code = "rate_limit_exceeded" if error.status == 429 else "invalid_prompt" if error.status == 400 else "server_error"
         return {**self._fields, "status": "failed", "output": output.items, "error": {"code": code, "message": error.message}}
+
+
+def _stated(form: Format) -> dict[str, Any]:
+    return {name: value for name, value in form.served().items() if value is not None}
 
 
 def usage(closing: Closing) -> dict[str, Any]:

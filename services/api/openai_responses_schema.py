@@ -3,81 +3,94 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Collection
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from services.api import effort, fields
 from services.api.conversation import Conversation, Message, Tool, ToolCall
 from services.api.effort import Effort
 from services.api.errors import InvalidRequest
-from services.api.fields import Json, MinP, Seed, Temperature, Text, TopK, TopP
+from services.api.fields import Body, Json, MinP, Refused, Seed, Temperature, Text, TopK, TopP
 
-# known fields that would change the answer, with the values that change nothing
-REFUSED: dict[str, tuple[Any, ...]] = {
-    "store": (None, False),
-    "previous_response_id": (None,),
-    "conversation": (None,),
-    "background": (None, False),
-    "background_options": (None,),
-    "context_management": (None, []),
-    "prompt": (None,),
-    "truncation": (None, "disabled"),  # a prompt that is too long is an error, not a shorter prompt
-    "max_tool_calls": (None,),
-    "moderation": (None,),
-    "image": (None,),
-    "modalities": (None, ["text"]),
-}
 NOT_KEPT = ("store", "previous_response_id", "conversation", "background")
-# known fields that say something about the client or about OpenAI's own operation, not about the answer
-INDIFFERENT = {*("service_tier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "access_programs", "stream_options")}
 INCLUDED = ("reasoning.encrypted_content", "message.output_text.logprobs")  # the former is for what is not kept; here thoughts are told
-PARTS = ("input_text", "output_text", "text", "refusal", "reasoning_text", "summary_text")
 ITEMS = ("message", "function_call", "function_call_output", "reasoning")
 
 
-def _joined(content: Any) -> Any:
-    """The text of a content: a text, or a list of text parts."""
+class TextPart(Body):
+    """Text of anybody; what an earlier answer's has beside it says nothing to the model."""
+
+    INDIFFERENT: ClassVar[Collection[str]] = {"annotations", "logprobs", "prompt_cache_breakpoint"}
+    type: Literal["input_text", "output_text", "text", "reasoning_text", "summary_text"]
+    text: Text
+
+    def said(self) -> str:
+        return self.text
+
+
+class RefusalPart(Body):
+    """What an earlier answer would not do."""
+
+    type: Literal["refusal"]
+    refusal: Text
+
+    def said(self) -> str:
+        return self.refusal
+
+
+PARTS = ("input_text", "output_text", "text", "refusal", "reasoning_text", "summary_text")
+
+
+def _parts(content: Any) -> Any:
+    """The parts of a content, which may be a text. What we can't read is refused by name."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
     if not isinstance(content, list):
-        return content
+        raise ValueError("it must be a text, or a list of parts")
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind not in PARTS:
             raise ValueError(f"parts of type {str(kind)[:100]!r} are not supported: this version reads text, no images, sounds or files")
-        if not isinstance(part.get("refusal" if kind == "refusal" else "text"), str):
-            raise ValueError(f"a part of type {kind!r} has no text")
-    return "".join(part["refusal" if part["type"] == "refusal" else "text"] for part in content)
+    return content
 
 
-Content = Annotated[Text, BeforeValidator(_joined)]
+Content = Annotated[list[Annotated[TextPart | RefusalPart, Field(discriminator="type")]], BeforeValidator(_parts)]
 
 
-class Item(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+def _said(content: Content) -> str:
+    return "".join(part.said() for part in content)
 
 
-class MessageItem(Item):
+class MessageItem(Body):
+    INDIFFERENT: ClassVar[Collection[str]] = {"id", "status", "phase"}
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
     content: Content
 
 
-class CallItem(Item):
+class CallItem(Body):
+    REFUSED: ClassVar[Refused] = {"namespace": (None,)}
+    INDIFFERENT: ClassVar[Collection[str]] = {"id", "status", "caller", "async"}
     type: Literal["function_call"]
     call_id: Annotated[Text, Field(min_length=1)]
     name: Annotated[Text, Field(min_length=1)]
     arguments: Text
 
 
-class CallOutputItem(Item):
+class CallOutputItem(Body):
+    REFUSED: ClassVar[Refused] = {"namespace": (None,)}
+    INDIFFERENT: ClassVar[Collection[str]] = {"id", "status", "caller", "name"}
     type: Literal["function_call_output"]
     call_id: Text
     output: Content
 
 
-class ReasoningItem(Item):
+class ReasoningItem(Body):
     """A thought of an earlier answer, which is left out of the prompt."""
 
+    INDIFFERENT: ClassVar[Collection[str]] = {"id", "status", "summary", "content", "encrypted_content"}
     type: Literal["reasoning"]
 
 
@@ -100,44 +113,81 @@ def _items(given: Any) -> Any:
     return items
 
 
-class Format(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+class Format(Body):
+    """`strict` or not, the answer satisfies the schema."""
+
+    name: Text | None = None
+    description: Text | None = None
+    strict: bool | None = None
     type: Literal["text", "json_object", "json_schema"] = "text"
     format_schema: Annotated[Json | None, Field(alias="schema")] = None
 
 
-class TextConfig(BaseModel):
+class TextConfig(Body):
     format: Format | None = None
     verbosity: Literal["medium"] | None = None
 
 
-class Reasoning(BaseModel):
+def _function(kind: Any) -> Any:
+    """The one kind of tools that we offer; others are refused by name."""
+    if isinstance(kind, str) and kind != "function":
+        raise ValueError(f"tools of type {kind[:100]!r} are not supported: this appliance has none of them")
+    return kind
+
+
+class Reasoning(Body):
     """`summary`: the thought is told as one; nobody makes it shorter, so a concise one is not to be had."""
 
-    model_config = ConfigDict(extra="allow")
+    REFUSED: ClassVar[Refused] = {"context": (None, "auto", "current_turn"), "mode": (None, "standard")}
     effort: Effort | None = None
     summary: Literal["auto", "detailed"] | None = None
     generate_summary: Literal["auto", "detailed"] | None = None
 
 
-class OfferedFunction(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    type: str
-    name: Text = ""
+class OfferedFunction(Body):
+    REFUSED: ClassVar[Refused] = {"async": (None, False), "allowed_callers": (None, ["direct"])}
+    INDIFFERENT: ClassVar[Collection[str]] = {"defer_loading"}
+    type: Annotated[Literal["function"], BeforeValidator(_function)]
+    name: Annotated[Text, Field(min_length=1)]
     description: Text | None = None
     parameters: Json | None = None
     strict: bool | None = None
 
 
-class NamedChoice(BaseModel):
+def _known_choice(choice: Any) -> Any:
+    """What we can't do is refused in words."""
+    kind = choice.get("type") if isinstance(choice, dict) else choice
+    if kind not in (None, "auto", "none", "required", "function"):
+        raise ValueError(f"must be auto, none, required, or an object of type function; found {str(kind)[:100]!r}")
+    return choice
+
+
+class NamedChoice(Body):
     type: Literal["function"]
     name: Annotated[Text, Field(min_length=1)]
 
 
-class ResponseRequest(BaseModel):
+class ResponseRequest(Body):
     """POST /v1/responses. The fields that sampling shares with chat completions' extensions are served too."""
 
-    model_config = ConfigDict(extra="allow")
+    REFUSED: ClassVar[Refused] = {
+        "store": (None, False),
+        "previous_response_id": (None,),
+        "conversation": (None,),
+        "background": (None, False),
+        "background_options": (None,),
+        "context_management": (None, []),
+        "prompt": (None,),
+        "truncation": (None, "disabled"),  # a prompt that is too long is an error, not a shorter prompt
+        "max_tool_calls": (None,),
+        "moderation": (None,),
+        "image": (None,),
+        "modalities": (None, ["text"]),
+    }
+    # these say something about the client or about OpenAI's own operation
+    INDIFFERENT: ClassVar[Collection[str]] = {
+        *("service_tier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "access_programs", "stream_options"),
+    }
     model: Text | None = None
     input: Annotated[list[AnyItem], BeforeValidator(_items), Field(min_length=1)]
     instructions: Text | None = None
@@ -153,7 +203,7 @@ class ResponseRequest(BaseModel):
     text: TextConfig | None = None
     reasoning: Reasoning | None = None
     tools: list[OfferedFunction] | None = None
-    tool_choice: Literal["auto", "none", "required"] | NamedChoice | None = None
+    tool_choice: Annotated[Literal["auto", "none", "required"] | NamedChoice | None, BeforeValidator(_known_choice)] = None
     parallel_tool_calls: bool | None = None
     metadata: Annotated[dict[Text, Text], Field(max_length=16)] | None = None
     user: Text | None = None
@@ -167,20 +217,15 @@ class ResponseRequest(BaseModel):
         """
         extra = self.model_extra or {}
         for name in NOT_KEPT:
-            if extra.get(name) not in REFUSED[name]:
+            if extra.get(name) not in self.REFUSED[name]:
                 raise InvalidRequest(
                     f"{name} is not supported: this appliance keeps no responses; send the whole conversation as input, with store=false",
                     param=name,
                     code="unsupported_parameter",
                 )
-        fields.refuse(extra, REFUSED)
-        for number, tool in enumerate(self.tools or ()):
-            fields.refuse({"type": tool.type}, {"type": ("function",)}, f"tools.{number}.")
-            if not tool.name:
-                raise InvalidRequest(f"tools.{number}.name is missing", param=f"tools.{number}.name")
         for number, name in enumerate(self.include or ()):
             fields.refuse({str(number): name}, {str(number): INCLUDED}, "include.")
-        return fields.unknown(extra, REFUSED.keys() | INDIFFERENT)
+        return self.unknown()
 
     def conversation(self) -> Conversation:
         """The conversation: an answer and its calls, which are items of their own, are one turn."""
@@ -188,13 +233,13 @@ class ResponseRequest(BaseModel):
         for item in self.input:
             match item:
                 case MessageItem():
-                    turns.append(Message("system" if item.role == "developer" else item.role, item.content))
+                    turns.append(Message("system" if item.role == "developer" else item.role, _said(item.content)))
                 case CallItem():
                     call = ToolCall(item.call_id, item.name, item.arguments)
                     before = turns.pop() if turns and turns[-1].role == "assistant" else Message("assistant", "")
                     turns.append(Message("assistant", before.content, (*before.calls, call)))
                 case CallOutputItem():
-                    turns.append(Message("tool", item.output, call_id=item.call_id))
+                    turns.append(Message("tool", _said(item.output), call_id=item.call_id))
         choice = self.tool_choice or "auto"
         return Conversation(
             tuple(turns),

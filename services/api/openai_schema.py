@@ -3,57 +3,57 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Collection
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from services.api import fields
 from services.api.conversation import Conversation, Wanted
 from services.api.effort import EFFORTS, Effort
 from services.api.errors import InvalidRequest
-from services.api.fields import Json, LogitBias, MinP, Penalty, RepeatPenalty, Seconds, Seed, StopStrings, Temperature, Text, TopK, TopP
-from services.api.openai_messages import ChatMessage, ToolBody, ToolChoice
+from services.api.fields import (
+    Body,
+    Json,
+    LogitBias,
+    MinP,
+    Penalty,
+    Refused,
+    RepeatPenalty,
+    Seconds,
+    Seed,
+    StopStrings,
+    Temperature,
+    Text,
+    TopK,
+    TopP,
+)
+from services.api.openai_messages import ChatMessage, ToolBody, ToolChoice, chosen
 
 MOST_ANSWERS = 8  # choices of one request
-# known fields that would change the answer, with the values that change nothing
-REFUSED: dict[str, tuple[Any, ...]] = {
-    "functions": (None, []),
-    "function_call": (None, "none"),
-    "modalities": (None, ["text"]),
-    "audio": (None,),
-    "prediction": (None,),
-    "web_search_options": (None,),
-    "verbosity": (None, "medium"),
-    "store": (None, False),
-}
-# known fields that say something about the client or about OpenAI's own operation, not about the answer
-INDIFFERENT = {"metadata", "service_tier", "prompt_cache_key", "prompt_cache_retention"}
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed")
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Body):
     """`include_progress` is ours: chunks that tell the place in the queue and how much of the prompt is read."""
 
-    model_config = ConfigDict(extra="forbid")
     include_usage: bool = False
     include_progress: bool = False
     include_obfuscation: bool = False
 
 
-class JsonSchema(BaseModel):
+class JsonSchema(Body):
     """`strict` or not, the answer satisfies it."""
 
-    model_config = ConfigDict(extra="allow")
     name: Text | None = None
     description: Text | None = None
     schema_: Annotated[Json | None, Field(alias="schema")] = None
     strict: bool | None = None
 
 
-class ResponseFormat(BaseModel):
+class ResponseFormat(Body):
     """What the answer, not the thought, has to be."""
 
-    model_config = ConfigDict(extra="forbid")
+    REFUSED: ClassVar[Refused] = {"schema": (None,)}  # where llama-server has it
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
@@ -72,20 +72,34 @@ class ResponseFormat(BaseModel):
         return json.dumps(self.json_schema.schema_ or {}, ensure_ascii=False)
 
 
-class TemplateSwitches(BaseModel):
-    """What of a template's own variables may be set."""
+class TemplateSwitches(Body):
+    """What of a template's own variables may be set; any other is known to somebody's template, so it is refused."""
 
     model_config = ConfigDict(extra="forbid")
     enable_thinking: bool | None = None
     thinking: bool | None = None
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Body):
     """POST /v1/chat/completions. top_k, min_p, repeat_penalty, ignore_eos, enable_thinking, chat_template_kwargs and grammar (GBNF) are
     the usual extensions. `thinking_budget` is the most tokens of thought, `timeout` the most seconds until the answer ends; both are ours.
     `user` and `safety_identifier` (OpenAI's newer name) tell users of one key apart, for whom the waiting line is fair."""
 
-    model_config = ConfigDict(extra="allow")
+    REFUSED: ClassVar[Refused] = {
+        "functions": (None, []),
+        "function_call": (None, "none"),
+        "modalities": (None, ["text"]),
+        "audio": (None,),
+        "prediction": (None,),
+        "web_search_options": (None,),
+        "verbosity": (None, "medium"),
+        "store": (None, False),
+        "moderation": (None,),
+    }
+    # these say something about the client or about OpenAI's own operation
+    INDIFFERENT: ClassVar[Collection[str]] = {
+        *("metadata", "service_tier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+    }
     model: str | None = None
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     stream: bool = False
@@ -119,23 +133,6 @@ class ChatRequest(BaseModel):
     user: Text | None = None
     safety_identifier: Text | None = None
 
-    def check_extra(self) -> list[str]:
-        """Names of unknown fields.
-
-        Raises:
-            InvalidRequest: a known field that is not supported.
-        """
-        extra = self.model_extra or {}
-        fields.refuse(extra, REFUSED)
-        names = fields.unknown(extra, REFUSED.keys() | INDIFFERENT)
-        for number, message in enumerate(self.messages):
-            names += message.check_extra(number)
-        for number, tool in enumerate(self.tools or ()):
-            names += tool.check_extra(number)
-        if self.response_format and self.response_format.json_schema:
-            names += fields.unknown(self.response_format.json_schema.model_extra or {}, (), "response_format.json_schema.")
-        return names
-
     def conversation(self) -> Conversation:
         """What is said.
 
@@ -145,7 +142,7 @@ class ChatRequest(BaseModel):
         return Conversation(
             tuple(message.message(number) for number, message in enumerate(self.messages)),
             tuple(tool.tool() for tool in self.tools or ()),
-            "auto" if self.tool_choice is None else self.tool_choice,
+            chosen(self.tool_choice),
             self._thinking()[0],
             parallel_calls=self.parallel_tool_calls is not False,
         )

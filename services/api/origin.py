@@ -1,24 +1,20 @@
 """Which names a browser may know this API by, and which other sites' pages may use it.
 
-A page of any site can make its visitor's browser send requests to 127.0.0.1, also under a name of its own that it lets point there (DNS
-rebinding). So while no key is asked for, the Host header must be an address, localhost, a name of the compose network or one of
-`[api] hosts`; where keys are, a name proves nothing and gives nothing away. A request that says it comes from a page (Origin) must come
-from our own or one of `[api] origins`, always.
+While no key is asked for, the Host header must be a name that services/shared/hosts.py knows; where keys are, a name proves nothing and
+gives nothing away. A request that says it comes from a page (Origin) must come from our own or one of `[api] origins`, always.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.api import forms
 from services.api.errors import Forbidden
+from services.shared.hosts import Hosts, hostname
 from services.shared.secret import Secrets
 
-OWN = ("localhost", "api", "gateway", "door")  # the last three are names of compose.yaml, known inside its network only
 EXPOSED = ("X-Request-Id", "Retry-After", "X-Cloister-Ignored", *(
     f"X-RateLimit-{figure}-{name}" for figure in ("Limit", "Remaining", "Reset") for name in ("Requests", "Tokens")
 ))  # fmt: skip
@@ -30,13 +26,12 @@ class Origin:
 
     def __init__(self, app: ASGIApp, address: Iterable[str], hosts: Iterable[str], origins: Iterable[str], keys: Secrets) -> None:
         self._app, self._keys = app, keys
-        self._address = {name.lower() for name in address}
-        self._hosts = {name.lower() for entry in hosts for name in entry.split()}
+        self._hosts = Hosts(address, hosts)
         self._origins = {origin.lower().rstrip("/") for origin in origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := self._refusal(scope)):
-            await forms.response(scope["path"], refusal)(scope, receive, send)
+            await forms.response(scope, refusal)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -44,44 +39,17 @@ class Origin:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1").lower()
         name = hostname(host)
-        if not self._keys and not self._known(name):
+        if not self._keys and not self._hosts.know(name):
             return Forbidden(
                 f"this API does not know itself by the name {name[:100]!r}; if that is right, add it to [api] hosts "
                 f"(CLOISTER_API__HOSTS={name[:100]}), or ask for keys (scripts/keys)",
                 code="host_not_allowed",
             )
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
-        if origin and not self._ours(origin, host):
+        if origin and not (origin in self._origins or "*" in self._origins or self._hosts.show(origin, host)):
             return Forbidden(
                 f"pages of {origin[:100]!r} may not use this API; if they should, add it to [api] origins "
                 f"(CLOISTER_API__ORIGINS={origin[:100]})",
                 code="origin_not_allowed",
             )
         return None
-
-    def _known(self, name: str) -> bool:
-        if name in OWN or name in self._address or name in self._hosts:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
-
-    def _ours(self, origin: str, host: str) -> bool:
-        """Is it the page that this API itself shows, under whatever scheme a proxy gives it, or one that is allowed?"""
-        if origin in self._origins or "*" in self._origins:
-            return True
-        try:
-            there = urlsplit(origin)
-            return there.scheme in ("http", "https") and (there.netloc == host or there.hostname in self._hosts)
-        except ValueError:
-            return False
-
-
-def hostname(host: str) -> str:
-    """The name of a Host header, without port and brackets."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""

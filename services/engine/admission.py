@@ -53,8 +53,8 @@ class Admission:
         """A request has ended."""
         self._ended.append(time.monotonic())
 
-    def refusal(self, request: wire.Generate, tokens: list[int]) -> wire.Failed | None:
-        """Why a request with these tokens is not let in, or None."""
+    def refusal(self, request: wire.Generate, tokens: list[int], coming: int = 0) -> wire.Failed | None:
+        """Why a request with these tokens is not let in, or None. `coming`: how many have been let in who do not stand in the line yet."""
         rid, adapters, waiting = request.id, self._model.adapters, len(self._scheduler.waiting)
         if not tokens:
             return wire.Failed(rid, "invalid", "the prompt is empty: there is nothing to answer")
@@ -65,9 +65,9 @@ class Admission:
             return wire.Failed(rid, "context_length_exceeded", text, len(tokens), self._context)
         if reason := self._model.refusal(request.sampling):
             return wire.Failed(rid, "invalid", reason)
-        if self._scheduler.full:
+        if self._scheduler.room <= coming:
             seconds = self._until_next()
-            text = f"{waiting} requests are waiting already: try again in about {seconds} s"
+            text = f"{waiting + coming} requests are waiting already: try again in about {seconds} s"
             return wire.Failed(rid, "overloaded", text, retry_after=seconds)
         return None
 

@@ -82,6 +82,7 @@ class Engine:
         self._context = context
         self._emit = emit
         self._sequences: dict[Hashable, Sequence] = {}
+        self._coming: set[Hashable] = set()  # accepted, but not submitted yet
         self._made: deque[float] = deque(maxlen=4096)  # when the latest tokens were made
         self._positions: dict[Hashable, int] = {}
         self._aborted = 0  # steps in a row
@@ -94,16 +95,25 @@ class Engine:
         """Why nothing can be sampled so, or None. From any thread: a grammar can take a while, but only the first time."""
         return self._model.refusal(sampling)
 
-    def submit(self, key: Hashable, request: wire.Generate, tokens: list[int]) -> None:
-        """Accept a request, whose prompt has these tokens, or answer it with Failed at once. `key` must be new."""
-        if failure := self._admission.refusal(request, tokens):
+    def accept(self, key: Hashable, request: wire.Generate, tokens: list[int]) -> bool:
+        """Tell a request, whose prompt has these tokens, that it is accepted, or why not. `key` must be new; what is accepted must be
+        submitted. From any one thread: who comes shall not wait for the step under way to hear it, which may take many seconds."""
+        if failure := self._admission.refusal(request, tokens, len(self._coming)):
             self._emit(key, failure)
+            return False
+        self._coming.add(key)
+        self._emit(key, wire.Accepted(request.id, len(tokens)))
+        return True
+
+    def submit(self, key: Hashable, request: wire.Generate, tokens: list[int]) -> None:
+        """Put a request into the line; one that has not heard it yet is told whether it is accepted."""
+        if key not in self._coming and not self.accept(key, request, tokens):
             return
+        self._coming.discard(key)
         sequence = self._admission.sequence(key, request, tokens)
         if request.in_thought and request.thought_limit == 0:
             self._delivery.bound_thought(sequence, "budget")
         self._sequences[key] = sequence
-        self._emit(key, wire.Accepted(request.id, len(tokens)))
         self.prompt_tokens += len(tokens)
         self.scheduler.add(sequence)
 

@@ -71,9 +71,14 @@ class Scheduler:
         self._last: dict[str, float] = {}  # user → when a request of theirs started last; the latest USERS
 
     @property
+    def room(self) -> int:
+        """How many more requests may come: those that may wait, and those for whom a slot is free."""
+        return self._queue + self._kv.free_slots - len(self.waiting)
+
+    @property
     def full(self) -> bool:
-        """The waiting line is as long as it may be, not counting those for whom a slot is free."""
-        return len(self.waiting) >= self._queue + self._kv.free_slots
+        """Nobody may come."""
+        return self.room <= 0
 
     def add(self, sequence: Sequence) -> None:
         """Put a request into the line, or a background sequence aside for a quiet moment."""

@@ -22,7 +22,8 @@ from services.shared import logs, wire
 log = logging.getLogger("engine")
 MAX_UNREAD = 8 << 20  # bytes a client may leave unread before its connection is closed
 MAX_ID = 100  # characters; ids appear in the log
-TOKENIZING = 2  # prompts tokenized at once, beside the worker: a megabyte takes seconds, and a short one shall not wait for it
+TOKENIZING = 2  # prompts tokenized at once, beside the worker; as many long ones as others
+LONG = 100_000  # characters; a megabyte takes seconds, and a short prompt shall not wait for any number of these
 
 
 class Connection:
@@ -69,6 +70,7 @@ class Server:
         self._outbox: deque[tuple[Hashable, wire.Message]] = deque()
         self._numbers = itertools.count(1)
         self._tokenizing = ThreadPoolExecutor(TOKENIZING, "tokenizer")
+        self._tokenizing_long = ThreadPoolExecutor(TOKENIZING, "long-tokenizer")
         self._checking = ThreadPoolExecutor(1, "grammar")  # of its own: a grammar can take seconds to compile
         self._tasks: set[asyncio.Task[None]] = set()
         self.worker: Worker
@@ -182,7 +184,9 @@ class Server:
             self._deliver(key, wire.Failed(request.id, "invalid", refusal))
             return
         if connection.active.get(request.id) == key:  # not cancelled meanwhile
-            self.worker.submit(key, request, tokens)
+            if self.engine.accept(key, request, tokens):
+                self.worker.submit(key, request, tokens)
+            self._post()
 
     async def _prepare(self, message: wire.Prepare) -> None:
         self.worker.prepare(await self._encode(message.prompt), message.adapter)
@@ -191,4 +195,5 @@ class Server:
         connection.send(wire.Counted(message.id, len(await self._encode(message.prompt))))
 
     async def _encode(self, prompt: tuple[wire.Part, ...]) -> list[int]:
-        return await self._loop.run_in_executor(self._tokenizing, self.engine.encode, prompt)
+        long = sum(len(text) for _, text in prompt) > LONG
+        return await self._loop.run_in_executor(self._tokenizing_long if long else self._tokenizing, self.engine.encode, prompt)

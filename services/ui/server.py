@@ -16,10 +16,12 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from services.shared import secret
+from services.shared.hosts import Hosts
 from services.shared.settings import Settings
 from services.ui import door, page, session, theme
 from services.ui.chat import Chat
 from services.ui.client import Client
+from services.ui.origin import Origin
 from services.ui.status import Watch
 
 # Seconds that answers under way get when the page is to end.
@@ -64,6 +66,8 @@ def create_app(config: Settings, chat: Chat, client: Client, watch: Watch) -> Fa
     session.forget(gradio)
     # The whole conversation travels with a question, thoughts included: that is more than the API is sent of it.
     door.guard(app, limit=4 * config.api.max_body, login=bool(passwords))
+    addresses = [name for name in (config.ui.host, config.ui.published) if name]
+    app.add_middleware(Origin, hosts=Hosts(addresses, config.api.hosts), asked=bool(passwords))
     return app
 
 

@@ -21,6 +21,7 @@ from tests.api.dialects import CALLED, SCHEMA, THOUGHT, TWO_CALLS, back, dying, 
 from tests.api.scripted import Stand, accepted, finished, prefill, queued, tag, text
 
 QUESTION: list[Any] = [{"role": "user", "content": "Why?"}]
+THINK: Any = {"type": "enabled", "budget_tokens": 1024}
 WEATHER: Any = {"name": "weather", "description": "How it is outside", "input_schema": SCHEMA}
 
 
@@ -52,7 +53,7 @@ def events(api: Stand, **fields: Any) -> list[tuple[str, dict[str, Any]]]:
 
 def test_a_message(api: Stand) -> None:
     api.engine.play(*THOUGHT)
-    done = ask(api)
+    done = ask(api, thinking=THINK)
     assert done.type == "message" and done.role == "assistant" and done.id.startswith("msg_") and done.model == "scripted"
     thought, answer = done.content
     assert thought.type == "thinking" and thought.thinking == "hmmm" and thought.signature
@@ -65,7 +66,7 @@ def test_a_message(api: Stand) -> None:
 
 def test_a_stream(api: Stand) -> None:
     api.engine.play(accepted(), queued(1), prefill(7, 7, 2), *THOUGHT[1:])
-    told = events(api)
+    told = events(api, thinking=THINK)
     assert [name for name, _ in told] == [
         *("message_start", "content_block_start", "content_block_delta", "content_block_delta", "content_block_delta"),
         *("content_block_stop", "content_block_start", "content_block_delta", "content_block_delta", "content_block_stop"),
@@ -82,7 +83,7 @@ def test_a_stream(api: Stand) -> None:
 
 def test_the_clients_streaming_helper(api: Stand) -> None:
     api.engine.play(*THOUGHT)
-    with client(api).messages.stream(model="scripted", max_tokens=100, messages=QUESTION) as stream:
+    with client(api).messages.stream(model="scripted", max_tokens=100, messages=QUESTION, thinking=THINK) as stream:
         said = list(stream.text_stream)
         done = stream.get_final_message()
     assert said == ["Be", "cause."] and [block.type for block in done.content] == ["thinking", "text"]
@@ -93,8 +94,8 @@ def test_the_async_client(api: Stand) -> None:
     async def scene() -> tuple[Any, Any]:
         api.engine.play(*THOUGHT)
         async with anthropic.AsyncAnthropic(base_url=api.url, api_key="none", max_retries=0, timeout=30) as home:
-            done = await home.messages.create(model="scripted", max_tokens=100, messages=QUESTION)
-            async with home.messages.stream(model="scripted", max_tokens=100, messages=QUESTION) as stream:
+            done = await home.messages.create(model="scripted", max_tokens=100, messages=QUESTION, thinking=THINK)
+            async with home.messages.stream(model="scripted", max_tokens=100, messages=QUESTION, thinking=THINK) as stream:
                 return done, await stream.get_final_message()
 
     whole, streamed = asyncio.run(scene())
@@ -102,21 +103,61 @@ def test_the_async_client(api: Stand) -> None:
     assert whole.usage == streamed.usage
 
 
+def test_a_thought_that_nobody_asked_for_is_thought_but_not_sent(api: Stand) -> None:
+    """As Anthropic has it: who does not name `thinking` reads content[0].text."""
+    api.engine.play(*THOUGHT)
+    done = ask(api)
+    assert [block.type for block in done.content] == ["text"] and done.content[0].text == "Because."
+    assert done.usage.output_tokens == 5 and done.usage.output_tokens_details.thinking_tokens == 3
+    assert api.engine.requests[-1].thought_limit is None and prompt(api).endswith("<think>\n")
+    told = events(api)
+    assert [name for name, _ in told] == [
+        *("message_start", "content_block_start", "content_block_delta", "content_block_delta", "content_block_stop"),
+        *("message_delta", "message_stop"),
+    ]
+    assert told[1][1]["index"] == 0 and "hm" not in str(told) and told[-2][1]["usage"]["output_tokens"] == 5
+
+
+def test_where_the_thought_took_all_tokens_the_first_block_is_an_empty_text(api: Stand) -> None:
+    api.engine.play(accepted(), text("hmmm"), finished("length", generated_tokens=100))
+    done = ask(api)
+    assert [block.text for block in done.content] == [""] and done.stop_reason == "max_tokens"
+    with client(api).messages.stream(model="scripted", max_tokens=100, messages=QUESTION) as stream:
+        assert [block.text for block in stream.get_final_message().content] == [""]  # type: ignore[union-attr]
+    assert [block.type for block in ask(api, thinking=THINK).content] == ["thinking"]
+
+
 class Slow:
-    """A completion that has nothing to say for a while."""
+    """A completion that has nothing to say for a while, or nothing that is shown."""
 
     async def events(self) -> AsyncIterator[Any]:
-        for event in (wire.Queued("r", 1), Alive(), wire.Prefill("r", 7, 7, 0), Alive(), Piece("answer", "Hi")):
+        for event in (wire.Queued("r", 1), Alive(), wire.Prefill("r", 7, 7, 0), Alive(), Piece("thinking", "Hm"), Piece("answer", "Hi")):
             yield event
 
 
-def test_a_silent_stream_pings() -> None:
+@pytest.mark.parametrize(
+    ("shown", "thought"),
+    [
+        ("nothing", ["ping"]),
+        ("place", ["content_block_start", "content_block_delta", "content_block_stop"]),
+        ("thought", ["content_block_start", "content_block_delta", "content_block_delta", "content_block_stop"]),
+    ],
+)
+def test_a_silent_stream_pings(shown: Any, thought: list[str]) -> None:
     async def told() -> list[str]:
-        stream = dialect.events(Slow(), dialect.Reply("scripted", 5, omit=False))  # type: ignore[arg-type]
+        stream = dialect.events(Slow(), dialect.Reply("scripted", 5, shown), silence=0)  # type: ignore[arg-type]
         return [event.decode().split("\n")[0].removeprefix("event: ") async for event in stream]
 
     comment = ": still working"
-    assert asyncio.run(told()) == [comment, "message_start", "ping", comment, "ping", "content_block_start", "content_block_delta"]
+    assert asyncio.run(told()) == [
+        *(comment, "message_start", "ping", comment, "ping"),
+        *(*thought, "content_block_start", "content_block_delta"),
+    ]
+
+
+def test_a_thought_that_is_not_shown_pings_only_after_a_while(api: Stand) -> None:
+    api.engine.play(accepted(), text(*"thinking"), tag("</think>"), text("Hi"), finished())
+    assert "ping" not in [name for name, _ in events(api)]
 
 
 def test_what_ends_an_answer(api: Stand) -> None:
@@ -161,7 +202,8 @@ def test_system_and_blocks_reach_the_prompt(api: Stand) -> None:
 
 def test_an_answer_can_be_sent_back_as_it_came(api: Stand) -> None:
     api.engine.play(*THOUGHT)
-    done = ask(api)
+    done = ask(api, thinking=THINK)
+    assert len(done.content) == 2
     ask(api, messages=[*QUESTION, {"role": "assistant", "content": done.content}, {"role": "user", "content": "Really?"}])
     assert [said for own, said in api.engine.requests[-1].prompt if not own] == ["Why?", "Because.", "Really?"]
 

@@ -58,10 +58,16 @@ def options(api: Stand, style: str) -> dict[str, Any]:
     return {"model": f"{style}scripted", "api_base": base, "api_key": "none", "messages": QUESTION, "num_retries": 0, "timeout": 30}
 
 
+def thoughts(style: str) -> dict[str, Any]:
+    """What asks for the thought, where a dialect tells it only to those who ask."""
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    return {"thinking": thinking, "max_tokens": 2000, "allowed_openai_params": ["thinking"]} if style == "anthropic/" else {}
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_litellm(api: Stand, style: str) -> None:
     api.engine.play(*THOUGHT)
-    done: Any = litellm.completion(**options(api, style))
+    done: Any = litellm.completion(**options(api, style), **thoughts(style))
     assert done.choices[0].message.content == "Because." and done.choices[0].finish_reason == "stop"
     assert done.choices[0].message.reasoning_content == "hmmm"
     assert (done.usage.prompt_tokens, done.usage.completion_tokens) == (7, 5)
@@ -71,7 +77,7 @@ def test_litellm(api: Stand, style: str) -> None:
 def test_litellm_streams(api: Stand, style: str) -> None:
     api.engine.play(*THOUGHT)
     said, thought, reasons = "", "", set()
-    for chunk in litellm.completion(**options(api, style), stream=True):
+    for chunk in litellm.completion(**options(api, style), **thoughts(style), stream=True):
         choice: Any = chunk.choices[0]  # type: ignore[union-attr]
         said += choice.delta.content or ""
         thought += getattr(choice.delta, "reasoning_content", None) or ""

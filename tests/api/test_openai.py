@@ -14,10 +14,11 @@ import httpx
 import openai
 import pytest
 
-from services.api.completion import Alive, Closing, Completion
+from services.api.completion import Alive, Closing, Completion, Piece
 from services.api.engine import Answer, EngineClient
 from services.api.errors import ApiError
 from services.api.reasoning import ReasoningSplitter
+from services.api.tools import TAGGED, Call, CallReader
 from services.shared import wire
 from tests.api.scripted import (
     PLAIN_TEMPLATE,
@@ -479,7 +480,6 @@ def test_odd_names_of_unknown_fields_harm_nothing(api: Stand) -> None:
         ({"seed": 2**64}, "seed"),
         ({"seed": "x"}, "seed"),
         ({"stream": "perhaps"}, "stream"),
-        ({"stream_options": {"include_nothing": True}}, "stream_options.include_nothing"),
     ],
 )
 def test_wrong_fields_are_refused_by_name(api: Stand, fields: dict[str, Any], param: str) -> None:
@@ -628,21 +628,45 @@ def test_alive_comes_again_and_again_but_never_between_events() -> None:
         splitter = ReasoningSplitter(in_thought=False, by_token=True)
         completion = Completion(answer, splitter, lambda text, calls: answered.append(text))
 
+        found: list[object] = []
+        async for event in completion.events(0.02):
+            found.append(event)
+            if len(found) == 2:  # the engine wakes up
+                for word in "abc":
+                    answer.put(wire.Delta("r", word, False, 1))
+                answer.put(wire.Finished("r", "stop", 1, 0, 3, 0, 0, 0, 0))
+        return found
+
+    found = asyncio.run(scene())
+    assert [type(event) for event in found] == [Alive, Alive, Piece, Piece, Piece, Closing] and answered == ["abc"]
+
+
+def test_a_call_that_is_told_at_its_end_only_is_no_silence_before() -> None:
+    async def scene() -> list[object]:
+        async def on_hello(_: wire.Hello) -> None:
+            raise AssertionError("nobody connects")
+
+        answer = Answer(EngineClient(Path("unused"), on_hello), "r")
+        reader = CallReader(TAGGED, {"weather"})
+        completion = Completion(answer, ReasoningSplitter(in_thought=False, by_token=True), lambda text, calls: None, reader)
+
         async def engine() -> None:
-            await asyncio.sleep(0.35)
-            for word in "abc":
-                answer.put(wire.Delta("r", word, False, 1))
+            answer.put(wire.Delta("r", '<tool_call>{"name": "weather", "arguments": {"city": "', False, 1))
+            for _ in range(30):
+                await asyncio.sleep(0.01)
+                answer.put(wire.Delta("r", "x", False, 1))
+            answer.put(wire.Delta("r", '"}}</tool_call>', False, 1))
             answer.put(wire.Finished("r", "stop", 1, 0, 3, 0, 0, 0, 0))
 
         task = asyncio.create_task(engine())
-        found = [event async for event in completion.events(0.1)]
+        found = [event async for event in completion.events(0.05)]
         await task
         return found
 
     found = asyncio.run(scene())
     alive = [isinstance(event, Alive) for event in found]
     assert sum(alive) >= 2 and alive == sorted(alive, reverse=True)
-    assert isinstance(found[-1], Closing) and answered == ["abc"]
+    assert [type(event) for event in found if not isinstance(event, Alive)] == [Call, Call, Closing]
 
 
 def test_an_engine_that_accepts_nothing_is_an_error() -> None:

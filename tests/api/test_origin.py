@@ -9,7 +9,6 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from services.api.origin import hostname
 from services.shared.secret import digest
 from tests.api.scripted import Stand, stand
 
@@ -18,17 +17,6 @@ QUESTION = '{"messages": [{"role": "user", "content": "q"}]}'
 
 def status(api: Stand, path: str = "/v1/models", **headers: str) -> int:
     return httpx.get(api.url + path, headers=headers).status_code
-
-
-@pytest.mark.parametrize(
-    ("host", "name"),
-    [
-        ("localhost:8000", "localhost"), ("LOCALHOST", "localhost"), ("[::1]:8000", "::1"), ("10.0.0.7", "10.0.0.7"), ("", ""),
-        ("a@b.example:1", "b.example"), ("[::1", ""), ("evil.example:80:80", "evil.example"),
-    ],
-)  # fmt: skip
-def test_names_of_host_headers(host: str, name: str) -> None:
-    assert hostname(host) == name
 
 
 @pytest.mark.parametrize(

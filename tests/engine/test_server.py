@@ -13,7 +13,7 @@ import msgpack
 import pytest
 
 from services.engine.engine import Engine
-from services.engine.server import Server
+from services.engine.server import LONG, Server
 from services.engine.worker import Worker
 from services.shared import wire
 from tests.engine.scripted import Reply, ScriptedModel, script
@@ -133,6 +133,35 @@ def scene(play: Callable[[], Awaitable[None]]) -> None:
         await asyncio.wait_for(play(), 60)
 
     asyncio.run(bounded())
+
+
+def test_who_comes_hears_at_once_whether_it_is_accepted(path: Path) -> None:
+    """And not when the step under way has ended: until then a client of the API has no header of its answer."""
+
+    async def play() -> None:
+        async with serving(path, ENDLESS, seconds=30, queue=2) as running:
+            client = await running.connect()
+            client.ask("first")
+            await client.until(wire.Accepted)
+            await until(lambda: running.engine.kv.free_slots == 3)  # its step is under way, and takes half a minute
+            began = time.monotonic()
+            for number in range(6):
+                client.ask(f"{number}", max_tokens=1)
+            told = [await client.next() for _ in range(6)]
+            client.ask("long", "x" * 1000)
+            told.append(await client.next())
+            assert time.monotonic() - began < 10 and running.engine.decode_seconds == 0
+            assert [type(message).__name__ for message in told] == ["Accepted"] * 5 + ["Failed"] * 2
+            assert [message.code for message in told[5:]] == ["overloaded", "context_length_exceeded"]  # type: ignore[union-attr]
+            running.model.seconds = 0
+            client.send(wire.Cancel("first"))  # cuts it short
+            for _ in range(5):
+                await client.until(wire.Finished)
+            await running.idle()
+            client.ask("more", max_tokens=1)  # nothing is left of those who came
+            assert isinstance(await client.until(wire.Finished), wire.Finished) and not running.engine._coming
+
+    scene(play)
 
 
 @pytest.fixture
@@ -473,6 +502,23 @@ def test_tokenizing_a_huge_prompt_stops_nobody(path: Path) -> None:
             client.ask("b", "huge")
             assert [(await client.next()).id for _ in range(4)] == ["b"] * 4  # type: ignore[union-attr]
             assert running.engine.prompt_tokens == 2 + 5
+
+    scene(play)
+
+
+def test_nor_do_many_of_them(path: Path) -> None:
+    async def play() -> None:
+        async with serving(path, script("ok")) as running:
+            held, plain = threading.Event(), running.model.vocabulary.plain
+            running.model.vocabulary.plain = lambda text: held.wait(20) and [120] * 1000 if len(text) > LONG else plain(text)  # type: ignore[method-assign]
+            client = await running.connect()
+            for number in range(5):
+                client.ask(f"huge {number}", "x" * (LONG + 1))
+            client.ask("a")
+            assert (await client.until(wire.Finished)).id == "a" and not held.is_set()
+            held.set()
+            refused = [await client.until(wire.Failed) for _ in range(5)]
+            assert {failed.code for failed in refused} == {"context_length_exceeded"}
 
     scene(play)
 

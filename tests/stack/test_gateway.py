@@ -178,10 +178,27 @@ def test_names_that_the_stack_is_called_by(stack: Stack) -> None:
         assert get(f"{url}/v1/models", headers={"Host": "localhost:1"})[0] == 200
         assert get(f"{url}/v1/models", headers={"Origin": "https://evil.example"})[0] == 403
     assert get(f"{stack.api_url}/metrics")[0] == 200 and get(f"{stack.api_url}/docs")[0] == 200
+    for host, status in (("evil.example", 403), ("localhost:1", 200)):
+        assert get(f"{stack.page_url}/config", headers={"Host": host})[0] == status
+    assert b"CLOISTER_API__HOSTS" in get(stack.page_url, headers={"Host": "evil.example"})[1]
     with changed(stack, CLOISTER_API__HOSTS="ai.example") as named:
         named.ready()
+        wait(lambda: get(f"{stack.page_url}/config", headers={"Host": "ai.example"})[0] == 200, 60)
+        assert get(f"{stack.page_url}/config", headers={"Host": "evil.example"})[0] == 403
         assert get(f"{stack.api_url}/v1/models", headers={"Host": "ai.example"})[0] == 200
         assert get(f"{stack.api_url}/v1/models", headers={"Host": "evil.example"})[0] == 403
+
+
+def test_a_screening_list_reaches_the_api(stack: Stack, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    patterns = tmp_path / "screen.toml"
+    patterns.write_text('[[pattern]]\nname = "project-x"\nregex = "nightingale"\naction = "refuse"\n')
+    with changed(stack, CLOISTER_API__SCREEN=str(patterns)) as screened:
+        screened.ready()
+        body = {"messages": [{"role": "user", "content": "What is Nightingale?"}]}
+        wait(lambda: get(f"{stack.api_url}/v1/chat/completions", body=body)[0] == 400, 60)
+        status, answer = get(f"{stack.api_url}/v1/chat/completions", body=body)
+        assert status == 400 and json.loads(answer)["error"]["code"] == "screened" and b"project-x" in answer
 
 
 def test_open_to_others_only_with_keys(stack: Stack, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +67,19 @@ def test_a_token_reaches_init_and_shows_nowhere(stack: Stack) -> None:
     for service in ("api", "ui", "gateway", "door"):
         dumps.append(stack.compose("exec", "-T", service, "env").stdout)
     assert all(dumps) and not [dump for dump in dumps if TOKEN in dump]
+
+
+@pytest.mark.parametrize(("named", "inside"), [("", ""), ("var/screen.toml", "/run/secrets/screen")])
+def test_compose_shows_the_screening_list_to_the_api(engine: str, named: str, inside: str) -> None:
+    """By its path as it is written natively; without one there is none, and no file is needed."""
+    environ = {**{k: v for k, v in os.environ.items() if not k.startswith("CLOISTER_")}, "CLOISTER_API__SCREEN": named}
+    command = ["docker", "compose", "--env-file", "/dev/null", "config", "--format", "json"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+    resolved = json.loads(done.stdout)
+    assert resolved["services"]["api"]["environment"]["CLOISTER_API__SCREEN"] == inside
+    assert "screen" in [entry["source"] for entry in resolved["services"]["api"]["secrets"]]
+    file = Path(resolved["secrets"]["screen"]["file"])
+    assert file == (ROOT / named if named else ROOT / "docker/no-secrets/screen") and (named or file.read_bytes() == b"")
 
 
 def test_hadolint_has_nothing_to_say() -> None:

@@ -39,10 +39,10 @@ def fake(_fake: FakeApi) -> FakeApi:
     return _fake
 
 
-def serve_page(api_url: str, home: Path, port: int = 0) -> tuple[subprocess.Popen[str], str]:
+def serve_page(api_url: str, home: Path, port: int = 0, **settings: object) -> tuple[subprocess.Popen[str], str]:
     """The real program, in front of that API; its log is home/ui.log."""
     port = port or free_port()
-    env = environment(home, UI__PORT=port, UI__API=api_url)
+    env = environment(home, UI__PORT=port, UI__API=api_url, **settings)
     log = (home / "ui.log").open("a")
     process = subprocess.Popen([sys.executable, "-m", "services.ui"], cwd=ROOT, env=env, stdout=log, stderr=log, text=True)
     url = f"http://127.0.0.1:{port}"
