@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import random
+import re
 import statistics
 import time
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from services.api.model import ServedModel
 from services.shared import wire
 
 WORDS = 12  # of a question
+TEXT = re.compile(rb'"(reasoning_)?content":"[^"]')  # of an event with text
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,12 @@ class Served:
         head += f"Content-Length: {len(body)}\r\n\r\n"
         sent, first = time.perf_counter(), 0.0
         writer.write(head.encode() + body)
-        while not (line := await reader.readline()).startswith(b"data: [DONE]"):
-            assert line, "the API hung up"
-            if not first and line.startswith(b"data: {"):
-                delta = json.loads(line.removeprefix(b"data: "))["choices"][0]["delta"]
-                first = time.perf_counter() if delta.get("content") or delta.get("reasoning_content") else 0.0
+        seen = b""
+        while b"data: [DONE]" not in seen:
+            data = await reader.read(1 << 16)
+            assert data, "the API hung up"
+            seen = (seen if not first else seen[-20:]) + data
+            first = first or (time.perf_counter() if TEXT.search(seen) else 0.0)
         writer.close()
         return _timing(sent, first, tokens)
 
@@ -121,11 +124,12 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description="what the API adds to the engine alone")
     parser.add_argument("url")
     parser.add_argument("socket", type=Path)
+    parser.add_argument("--users", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=6)
     given = parser.parse_args()
     await compare(given.url, given.socket, users=1, tokens=given.tokens, rounds=1)
-    for users in (1, 16):
+    for users in given.users:
         found = await compare(given.url, given.socket, users=users, tokens=given.tokens, rounds=given.rounds)
         alone, served = found["alone"], found["served"]
         print(f"{users} users: a stream {served.rate:.2f} tokens/s, the engine alone {alone.rate:.2f}: {served.rate / alone.rate:.3f}")
