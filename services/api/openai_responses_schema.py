@@ -13,6 +13,7 @@ from services.api.conversation import Conversation, Message, Tool, ToolCall
 from services.api.effort import Effort
 from services.api.errors import InvalidRequest
 from services.api.fields import Body, Json, MinP, Refused, Seed, Temperature, Text, TopK, TopP
+from services.api.openai_messages import RefusalPart
 
 NOT_KEPT = ("store", "previous_response_id", "conversation", "background")
 INCLUDED = ("reasoning.encrypted_content", "message.output_text.logprobs")  # the former is for what is not kept; here thoughts are told
@@ -28,16 +29,6 @@ class TextPart(Body):
 
     def said(self) -> str:
         return self.text
-
-
-class RefusalPart(Body):
-    """What an earlier answer would not do."""
-
-    type: Literal["refusal"]
-    refusal: Text
-
-    def said(self) -> str:
-        return self.refusal
 
 
 PARTS = ("input_text", "output_text", "text", "refusal", "reasoning_text", "summary_text")
