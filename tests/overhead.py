@@ -91,6 +91,7 @@ class Served:
         while b"data: [DONE]" not in seen:
             data = await reader.read(1 << 16)
             assert data, "the API hung up"
+            assert first or (seen + data).startswith(b"HTTP/1.1 200"), seen + data
             seen = (seen if not first else seen[-20:]) + data
             first = first or (time.perf_counter() if TEXT.search(seen) else 0.0)
         writer.close()

@@ -75,11 +75,6 @@ class Scheduler:
         """How many more requests may come: those that may wait, and those for whom a slot is free."""
         return self._queue + self._kv.free_slots - len(self.waiting)
 
-    @property
-    def full(self) -> bool:
-        """Nobody may come."""
-        return self.room <= 0
-
     def add(self, sequence: Sequence) -> None:
         """Put a request into the line, or a background sequence aside for a quiet moment."""
         if sequence.background:

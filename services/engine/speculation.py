@@ -23,37 +23,44 @@ FORGET = 0.002  # of a time that was not seen again, in each step: it may have b
 
 @dataclass
 class Lookup:
-    """Where each run of NGRAM tokens of a sequence ended last; `seen` tokens are indexed. `right`: how likely the next token is
-    guessed, by the bits of the number of tokens that had stood there before; a long quotation goes on more often."""
+    """Where each run of NGRAM tokens of a sequence ended last; `seen` tokens are indexed. `matched`: how many tokens before the
+    guess had stood there before. `right`: how likely the next one is guessed, by the bits of that; a long quotation goes on more often."""
 
     ends: dict[tuple[int, ...], int] = field(default_factory=dict)
     seen: int = NGRAM
+    matched: int = 0
     right: dict[int, float] = field(default_factory=dict)
 
-    def find(self, tokens: list[int], most: int) -> tuple[list[int], int]:
-        """What followed the last tokens before, at most so many, and how many of them had stood there; 0 for too few."""
+    def find(self, tokens: list[int], most: int) -> list[int]:
+        """What followed the last NGRAM tokens before, at most so many."""
         for end in range(self.seen, len(tokens)):
             self.ends[tuple(tokens[end - NGRAM : end])] = end
         self.seen = max(self.seen, len(tokens))
         at = self.ends.get(tuple(tokens[-NGRAM:]))
         if at is None:
-            return [], 0
-        matched = NGRAM
-        while matched < min(LONGEST, at) and tokens[at - 1 - matched] == tokens[-1 - matched]:
-            matched += 1
+            return []
+        self.matched = NGRAM
+        while self.matched < min(LONGEST, at) and tokens[at - 1 - self.matched] == tokens[-1 - self.matched]:
+            self.matched += 1
         guess: list[int] = []
         while len(guess) < most:  # a guess may run into itself: a text that repeats
             guess.append(tokens[at] if at < len(tokens) else guess[at - len(tokens)])
             at += 1
-        return guess, matched
+        return guess
 
-    def likely(self, matched: int) -> float:
-        """How likely the next token is guessed right after so many that had stood there before."""
-        return self.right.setdefault(matched.bit_length(), _hope(matched))
+    @property
+    def likely(self) -> float:
+        """How likely the next token is guessed right."""
+        return self.right.get(self.matched.bit_length(), self.hope)
 
-    def learn(self, matched: int, towards: float, rate: float) -> None:
+    @property
+    def hope(self) -> float:
+        """The same, until it is known."""
+        return 1 - 1 / max(self.matched, 1)
+
+    def learn(self, towards: float, rate: float) -> None:
         """Move that nearer to what was seen."""
-        self.right[matched.bit_length()] = self.likely(matched) + rate * (towards - self.likely(matched))
+        self.right[self.matched.bit_length()] = self.likely + rate * (towards - self.likely)
 
 
 class Speculation:
@@ -62,24 +69,22 @@ class Speculation:
     def __init__(self) -> None:
         self._seconds: dict[tuple[int, int], float] = {}
         self._lookups: dict[Sequence, Lookup] = {}
-        self._matched: dict[Sequence, int] = {}  # of the guesses that are checked now
 
     def guess(self, sequence: Sequence, most: int, writers: int) -> list[int]:
         """As many guesses as pay, perhaps none."""
         if (writers, 0) not in self._seconds:
             return []
         lookup = self._lookups.setdefault(sequence, Lookup())
-        guess, matched = lookup.find(sequence.tokens, min(most, MOST))
-        worth = self._worth(lookup.likely(matched), len(guess), writers) if guess else 0
+        guess = lookup.find(sequence.tokens, min(most, MOST))
+        worth = self._worth(lookup.likely, len(guess), writers)
         if guess and not worth:
-            lookup.learn(matched, _hope(matched), FORGIVE)
-        self._matched[sequence] = matched
+            lookup.learn(lookup.hope, FORGIVE)
         return guess[:worth]
 
     def learn(self, sequence: Sequence, drafted: int, accepted: int) -> None:
         """So many of the guesses were right."""
         for right in [1.0] * accepted + [0.0] * (accepted < drafted):
-            self._lookups[sequence].learn(self._matched[sequence], right, RATE)
+            self._lookups[sequence].learn(right, RATE)
 
     def timed(self, seconds: float, writers: int, drafted: int) -> None:
         """A step of writers only took so long."""
@@ -94,7 +99,6 @@ class Speculation:
     def forget(self, sequence: Sequence) -> None:
         """It has ended."""
         self._lookups.pop(sequence, None)
-        self._matched.pop(sequence, None)
 
     def _worth(self, right: float, most: int, writers: int) -> int:
         """The number of guesses with the most expected tokens a second."""
@@ -110,11 +114,6 @@ class Speculation:
     def _expected(self, writers: int, drafted: int) -> float:
         """Seconds of a step that was not seen yet."""
         return self._seconds[writers, 0] * (1 + COST * drafted)
-
-
-def _hope(matched: int) -> float:
-    """How likely the next token is guessed right, until it is known."""
-    return 1 - 1 / max(matched, 1)
 
 
 def _blocks(writers: int, drafted: int) -> int:
