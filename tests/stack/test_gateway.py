@@ -60,7 +60,7 @@ def test_tokens_are_not_held_back(stack: Stack) -> None:
 def test_security_headers_and_limits(stack: Stack) -> None:
     with urllib.request.urlopen(stack.page_url, timeout=30) as response:
         headers = response.headers
-    assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
+    assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "same-origin"
     assert "Server" not in headers or "Caddy" not in headers["Server"]
     policy = headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy and "http" not in policy
