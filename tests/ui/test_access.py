@@ -195,9 +195,8 @@ def test_the_first_password_closes_a_page_that_was_open(fake: FakeApi, tmp_path:
         assert "cloister-person" not in client.get("/").text.partition("</head>")[0]
         house.write(anna=PASSWORDS["anna"])
         assert client.get("/config").status_code == 401
-        assert (
-            house.inside("anna").get("/config", headers={"Host": "any.name.lan", "Origin": ""}).status_code == 401
-        )  # its cookie is of here
+        anna = house.inside("anna")
+        assert anna.get("/config", headers={"Host": "any.name.lan", "Origin": ""}).status_code == 401, "that asks for a login of its own"
     finally:
         process.terminate()
         process.wait(20)
