@@ -22,6 +22,7 @@ from services.shared import VERSION, progress, wire
 from services.shared.settings import Settings
 
 log = logging.getLogger("api")
+SHOWN = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty")  # of the sampling, in a status
 ACCEPT_WITHIN = 60.0  # seconds; a long prompt takes a few to tokenize, and waits for others
 
 
@@ -216,7 +217,7 @@ class Appliance:
             "notice": now.notice if now else None,
             "error": self._broken or (now.error if now and self.state() == "failed" else None),
             "progress": _progress(now) if now else None,
-            "model": _model(model) if model and hello else None,
+            "model": _model(model, self._config.api.max_tokens) if model and hello else None,
             "engine": load,
             "version": VERSION,
         }
@@ -273,8 +274,9 @@ def _progress(now: progress.Progress) -> dict[str, Any]:
     return fields
 
 
-def _model(model: ServedModel) -> dict[str, Any]:
-    card = model.manifest
+def _model(model: ServedModel, max_tokens: int) -> dict[str, Any]:
+    """`generation` is the authors' word, `defaults` what a request gets that names nothing itself."""
+    card, usual = model.manifest, model.sampling(Wanted())
     source = {"kind": card.source.kind, "repo": card.source.repo, "revision": card.source.revision, "commit": card.source.commit}
     return {
         "name": card.name,
@@ -288,5 +290,7 @@ def _model(model: ServedModel) -> dict[str, Any]:
         "size": card.model.size,
         "source": source,
         "generation": card.generation,
+        "defaults": {**{name: getattr(usual, name) for name in SHOWN}, "max_tokens": min(max_tokens or model.context, model.context)},
+        "adapters": list(model.adapters),
         "created": card.created,
     }

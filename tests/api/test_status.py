@@ -96,6 +96,8 @@ def test_ready(api: Stand) -> None:
         "size": 5,
         "source": {"kind": "hub", "repo": "some/scripted", "revision": "main", "commit": "c0ffee"},
         "generation": {"temperature": 0.6, "top_p": 0.95},
+        "defaults": {"temperature": 0.6, "top_p": 0.95, "top_k": 50, "min_p": 0.0, "repeat_penalty": 1.0, "max_tokens": 4096},
+        "adapters": ["poet"],
         "created": "2026-11-24T07:00:00Z",
     }
     assert seen["engine"] == {
