@@ -221,7 +221,7 @@ class Appliance:
             "notice": now.notice if now else None,
             "error": self._broken or (now.error if now and self.state() == "failed" else None),
             "progress": status.preparation(now) if now else None,
-            "model": status.model(model) if model and self.engine.hello else None,
+            "model": status.model(model, self._config.api.max_tokens) if model and self.engine.hello else None,
             "engine": load,
             "machine": status.machine(self._machine),
             "isolation": status.walls(self._config.paths.run),

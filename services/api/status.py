@@ -9,8 +9,11 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+from services.api.conversation import Wanted
 from services.api.model import ServedModel
 from services.shared import hardware, isolation, progress, wire
+
+SHOWN = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty")  # of the sampling, in a status
 
 
 def when(seconds: float) -> str:
@@ -23,9 +26,10 @@ def preparation(now: progress.Progress) -> dict[str, Any]:
     return {**vars(now), "steps": list(progress.STEPS)}
 
 
-def model(served: ServedModel) -> dict[str, Any]:
-    """The model that answers, and where it came from."""
-    card = served.manifest
+def model(served: ServedModel, max_tokens: int) -> dict[str, Any]:
+    """The model that answers, and where it came from. `generation` is the authors' word, `defaults` what a request gets that names
+    nothing itself; `max_tokens` as it is set."""
+    card, usual = served.manifest, served.sampling(Wanted())
     source = {"kind": card.source.kind, "repo": card.source.repo, "revision": card.source.revision, "commit": card.source.commit}
     return {
         "name": card.name,
@@ -41,6 +45,8 @@ def model(served: ServedModel) -> dict[str, Any]:
         "files": [dict(vars(file)) for file in card.source.files],
         "tools": card.tools,
         "generation": card.generation,
+        "defaults": {**{name: getattr(usual, name) for name in SHOWN}, "max_tokens": min(max_tokens or served.context, served.context)},
+        "adapters": list(served.adapters),
         "created": card.created,
     }
 

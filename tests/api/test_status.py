@@ -103,6 +103,8 @@ def test_ready(api: Stand) -> None:
         "files": [{"path": "model.safetensors", "size": 7, "sha256": "1" * 64}],
         "tools": {"cloister": "0.1.0"},
         "generation": {"temperature": 0.6, "top_p": 0.95},
+        "defaults": {"temperature": 0.6, "top_p": 0.95, "top_k": 50, "min_p": 0.0, "repeat_penalty": 1.0, "max_tokens": 4096},
+        "adapters": ["poet"],
         "created": "2026-11-24T07:00:00Z",
     }
     assert seen["engine"] == {
