@@ -34,13 +34,13 @@ EN = AccessWords(
     wait="Too many wrong tries. Wait {time}, then try again.",
     left="You are logged out.",
     cookies="Your browser did not keep the login. Allow cookies for this page, then log in again.",
-    help="No password yet? Ask whoever set up Cloister: scripts/keys makes one.",
+    help="No password yet? Ask whoever runs this Cloister.",
     leave="Log out",
 )
 
 ZH = AccessWords(
     title="登录",
-    lead="登录后就可以提问。你写的内容，别人看不到。",
+    lead="登录后就可以提问，内容只有你看得到。",
     name="名字",
     password="密码",
     enter="登录",
@@ -49,6 +49,6 @@ ZH = AccessWords(
     wait="输错太多次了。请等 {time} 再试。",
     left="你已退出登录。",
     cookies="浏览器没有记住登录状态。请允许这个页面使用 Cookie，再登录一次。",
-    help="还没有密码？请找安装 Cloister 的人，用 scripts/keys 生成一个。",
+    help="没有密码？请向管理 Cloister 的人要一个。",
     leave="退出登录",
 )
