@@ -211,3 +211,19 @@ def test_a_model_may_think_before_a_grammar_counts(qwen3: Stand) -> None:
     wishes["enable_thinking"] = False
     off = ask(qwen3, logit_bias={"151667": 100}, extra_body=wishes, **fields)
     assert off.choices[0].message.content in ("yes", "no") and off.usage.completion_tokens_details.reasoning_tokens == 0
+
+
+def test_a_cut_answer_goes_on_where_it_was(demo: Stand) -> None:
+    """Wherever it was cut, what it says in the end is what it says in one go; nearly all of the prompt is in the cache."""
+    whole = ask(demo)
+    said, total = whole.choices[0].message, whole.usage.total_tokens
+    go_on = {"continue_final_message": True, "add_generation_prompt": False}
+    for limit in range(3, whole.usage.completion_tokens, 7):
+        begun = ask(demo, max_tokens=limit).choices[0].message.to_dict()
+        begun["content"] = begun.get("content") or ""
+        done = ask(demo, messages=[*QUESTION, begun], extra_body=go_on)
+        rest = done.choices[0].message.to_dict()
+        assert begun.get("reasoning_content", "") + rest.get("reasoning_content", "") == said.reasoning_content, limit
+        assert begun["content"] + rest["content"] == said.content, limit
+        assert done.usage.total_tokens == total
+        assert done.usage.prompt_tokens - done.usage.prompt_tokens_details.cached_tokens <= 8, limit

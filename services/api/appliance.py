@@ -128,17 +128,17 @@ class Appliance:
             wanted = tools.bound(form, conversation, wanted)
         if conversation.thinking is False:
             wanted = replace(wanted, thought_limit=0)  # also where the template opens a thought all the same, or the model does
-        may_think = not prompt.in_thought and conversation.thinking is not False
+        may_think = not prompt.in_thought and conversation.thinking is not False and not conversation.begun
         kept = () if form is None else (form.start, form.end)
 
         async def one(number: int) -> Completion:
             answer = await self._send(prompt, _reseeded(wanted, number), adapter, may_think)
-            splitter = ReasoningSplitter(in_thought=prompt.in_thought, by_token=model.by_token, kept=kept)
+            splitter = ReasoningSplitter(in_thought=prompt.in_thought, by_token=model.by_token, kept=kept, begun=conversation.unfinished)
             reader = None if form is None else tools.reader(form, conversation)
 
             def answered(text: str, calls: Sequence[ToolCall]) -> None:
                 if number == 0:
-                    self._expect(conversation, Message("assistant", text, tuple(calls)), adapter)
+                    self._expect(conversation, Message("assistant", conversation.begun + text, tuple(calls)), adapter)
 
             return Completion(answer, splitter, answered, reader)
 
@@ -203,7 +203,8 @@ class Appliance:
     def _expect(self, conversation: Conversation, answer: Message, adapter: str) -> None:
         """The conversation will probably go on: let the engine read what the next prompt will begin with, in its idle time."""
         follows = Message("tool", "?", call_id=answer.calls[0].id) if answer.calls else Message("user", "?")
-        task = asyncio.create_task(self._prepare(replace(conversation, messages=(*conversation.messages, answer, follows)), adapter))
+        messages = (*conversation.before(), answer, follows)
+        task = asyncio.create_task(self._prepare(replace(conversation, messages=messages, unfinished=False), adapter))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

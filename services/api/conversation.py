@@ -22,12 +22,14 @@ class ToolCall:
 @dataclass(frozen=True)
 class Message:
     """One turn: role is system, user, assistant or tool. `calls` belong to an assistant's turn; `call_id` says which call a tool answers.
-    Thoughts of earlier answers are no part of it: dialects leave them out, and prompt.py cuts off those that stand in `content`."""
+    `thought` is that of an unfinished answer. Those of earlier answers are no part of it: dialects leave them out, and prompt.py cuts off
+    those that stand in `content`."""
 
     role: str
     content: str
     calls: tuple[ToolCall, ...] = ()
     call_id: str = ""
+    thought: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,24 @@ class Tool:
 @dataclass(frozen=True)
 class Conversation:
     """`thinking`: None leaves it to the template; False asks for an answer without a thought, True for one with it. `parallel_calls`
-    False: at most one call in an answer. `tool_choice`: auto, none, required, or the name of the one tool that must be called."""
+    False: at most one call in an answer. `tool_choice`: auto, none, required, or the name of the one tool that must be called.
+    `unfinished`: the last message is the beginning of an answer, and what is wanted is the rest of it."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     tool_choice: str = "auto"
     thinking: bool | None = None
     parallel_calls: bool = True
+    unfinished: bool = False
+
+    @property
+    def begun(self) -> str:
+        """What there is of the answer, without the thought."""
+        return self.messages[-1].content if self.unfinished else ""
+
+    def before(self) -> tuple[Message, ...]:
+        """What is to be answered."""
+        return self.messages[:-1] if self.unfinished else self.messages
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,8 @@ class ServedModel:
             ApiError: no template, one that refuses, fails, or takes too much.
         """
         shown = conversation.tools if conversation.tool_choice != "none" else ()
-        return await self.chat_template().render(conversation.messages, shown, conversation.thinking)
+        template = self.chat_template()
+        return await template.render(conversation.messages, shown, conversation.thinking, rest=conversation.unfinished)
 
     def calls(self, conversation: Conversation) -> tools.Form | None:
         """The form in which the answer to a conversation may hold tool calls; None when it may not.

@@ -42,6 +42,7 @@ class ThoughtPart(Body):
         return ""
 
 
+THOUGHTS = ("reasoning", "thinking", "thinking_blocks", "reasoning_details")  # other names that clients have for reasoning_content
 PARTS = ("text", "refusal", "thinking", "redacted_thinking", "reasoning")
 
 
@@ -90,15 +91,15 @@ class CallBody(Body):
 
 
 class ChatMessage(Body):
-    """One turn. `reasoning_content` of earlier answers is accepted and left out of the prompt, as R1's template does."""
+    """One turn. `reasoning_content` of earlier answers is accepted and left out of the prompt, as R1's template does; that of an unfinished
+    one is the beginning of its thought."""
 
     REFUSED: ClassVar[Refused] = {"function_call": (None,), "audio": (None,)}
     # thoughts of earlier answers, by the names that clients have for them, are left out; the rest says nothing that a model could read
-    INDIFFERENT: ClassVar[Collection[str]] = {
-        *("reasoning_content", "reasoning", "thinking", "thinking_blocks", "reasoning_details", "refusal", "annotations"),
-    }
+    INDIFFERENT: ClassVar[Collection[str]] = {*THOUGHTS, "refusal", "annotations"}
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[list[Part], BeforeValidator(_parts), Field(default_factory=list)]
+    reasoning_content: Text | None = None
     tool_calls: list[CallBody] | None = None
     tool_call_id: Text | None = None
 
@@ -108,6 +109,27 @@ class ChatMessage(Body):
             raise InvalidRequest(f"messages.{number}.tool_calls: only an assistant calls tools", param=f"messages.{number}.tool_calls")
         calls = tuple(call.call(f"messages.{number}.tool_calls.{at}") for at, call in enumerate(self.tool_calls or ()))
         return Message("system" if self.role == "developer" else self.role, self.text(), calls, self.tool_call_id or "")
+
+    def unfinished(self, number: int) -> Message:
+        """The same as the beginning of the answer.
+
+        Raises:
+            InvalidRequest: it is nobody's, empty or complete, or its thought stands elsewhere.
+        """
+        place, extra = f"messages.{number}", self.model_extra or {}
+        if self.role != "assistant":
+            raise InvalidRequest("continue_final_message: the last message must be the assistant's", param=f"{place}.role")
+        if self.tool_calls:
+            raise InvalidRequest("continue_final_message: a message that calls tools is complete", param=f"{place}.tool_calls")
+        names = [name for name in THOUGHTS if extra.get(name)]
+        if names or any(isinstance(part, ThoughtPart) for part in self.content):
+            message = "continue_final_message: the thought of the last message must stand in its reasoning_content"
+            raise InvalidRequest(message, param=f"{place}.{names[0] if names else 'content'}")
+        thought = self.reasoning_content or ""
+        if not (self.text() + thought).strip():
+            message = "continue_final_message: the last message has neither content nor reasoning_content"
+            raise InvalidRequest(message, param=f"{place}.content")
+        return Message(self.role, self.text(), thought=thought)
 
     def text(self) -> str:
         """What is said, without thoughts."""

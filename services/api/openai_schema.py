@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from services.api.conversation import Conversation, Wanted
+from services.api.conversation import Conversation, Message, Wanted
 from services.api.effort import EFFORTS, Effort
 from services.api.errors import InvalidRequest
 from services.api.fields import (
@@ -83,7 +83,8 @@ class TemplateSwitches(Body):
 class ChatRequest(Body):
     """POST /v1/chat/completions. top_k, min_p, repeat_penalty, ignore_eos, enable_thinking, chat_template_kwargs and grammar (GBNF) are
     the usual extensions. `thinking_budget` is the most tokens of thought, `timeout` the most seconds until the answer ends; both are ours.
-    `user` and `safety_identifier` (OpenAI's newer name) tell users of one key apart, for whom the waiting line is fair."""
+    `user` and `safety_identifier` (OpenAI's newer name) tell users of one key apart, for whom the waiting line is fair.
+    `continue_final_message` and `add_generation_prompt` as in vLLM and transformers: the answer is the rest of the last message."""
 
     REFUSED: ClassVar[Refused] = {
         "functions": (None, []),
@@ -130,6 +131,8 @@ class ChatRequest(Body):
     chat_template_kwargs: TemplateSwitches | None = None
     thinking_budget: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     timeout: Seconds | None = None
+    continue_final_message: bool = False
+    add_generation_prompt: bool | None = None
     user: Text | None = None
     safety_identifier: Text | None = None
 
@@ -137,15 +140,42 @@ class ChatRequest(Body):
         """What is said.
 
         Raises:
-            InvalidRequest: tool calls that are none.
+            InvalidRequest: tool calls that are none, or nothing to go on with.
         """
+        begun = self._begun()
+        said = [message.message(number) for number, message in enumerate(self.messages[:-1] if begun else self.messages)]
         return Conversation(
-            tuple(message.message(number) for number, message in enumerate(self.messages)),
+            (*said, begun) if begun else tuple(said),
             tuple(tool.tool() for tool in self.tools or ()),
             chosen(self.tool_choice),
             self._thinking()[0],
             parallel_calls=self.parallel_tool_calls is not False,
+            unfinished=begun is not None,
         )
+
+    def _begun(self) -> Message | None:
+        """The last message as the beginning of the answer, if it is that.
+
+        Raises:
+            InvalidRequest: one of the two options without the other, nothing to answer, or a form that the answer can't have from here on.
+        """
+        if self.continue_final_message != (self.add_generation_prompt is False):
+            message = "continue_final_message: true and add_generation_prompt: false only go together"
+            raise InvalidRequest(message, param="add_generation_prompt" if self.continue_final_message else "continue_final_message")
+        if not self.continue_final_message:
+            return None
+        begun = self.messages[-1].unfinished(len(self.messages) - 1)
+        if len(self.messages) == 1:
+            raise InvalidRequest("continue_final_message: there is no message before the last one", param="messages")
+        if begun.content:
+            formed = self.response_format is not None and self.response_format.type != "text"
+            offered = self.tools or () if self.tool_choice != "none" else ()
+            called = chosen(self.tool_choice) not in ("none", "auto") or any(tool.function.strict for tool in offered)
+            for param, bound in {"response_format": formed, "grammar": self.grammar is not None, "tools": called}.items():
+                if bound:
+                    message = f"continue_final_message: {param} can't bind an answer whose content has begun; go on with its thought only"
+                    raise InvalidRequest(message, param=param, code="unsupported_parameter")
+        return begun
 
     def wanted(self, user: str) -> Wanted:
         """How it shall be answered.

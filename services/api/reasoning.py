@@ -29,14 +29,14 @@ class Piece:
 
 class ReasoningSplitter:
     """`in_thought`: the prompt has opened a thought. `by_token`: the vocabulary has the tags as single tokens. `trim` False: white space
-    at the edges is text. `kept`: special tokens that are text all the same."""
+    at the edges is text. `kept`: special tokens that are text all the same. `begun`: the text goes on with one that was there before."""
 
-    def __init__(self, *, in_thought: bool, by_token: bool, trim: bool = True, kept: Collection[str] = ()) -> None:
+    def __init__(self, *, in_thought: bool, by_token: bool, trim: bool = True, kept: Collection[str] = (), begun: bool = False) -> None:
         self.in_thought = in_thought
         self._by_token, self._trim, self._kept = by_token, trim, kept
         self._held = ""  # text mode: what may become a tag
         self._space = ""  # white space that is only given out when text follows
-        self._begun: set[Channel] = set()
+        self._begun: set[Channel] = {self.channel} if begun else set()
         self._scores: list[TokenLogprob] = []  # of tokens whose text has not come out yet
 
     def push(self, text: str, *, special: bool, logprobs: tuple[TokenLogprob, ...] = ()) -> list[Piece]:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from services.api import unfinished
 from services.api.child import MEMORY, Child, TooMuch, serve
 from services.api.conversation import Message, Tool, ToolCall
 from services.api.errors import ApiError, InvalidRequest
@@ -44,15 +45,17 @@ class Renderer:
             await self.close()
             raise
 
-    async def render(self, messages: Sequence[Message], tools: Sequence[Tool] = (), thinking: bool | None = None) -> Prompt:
-        """The prompt for the next answer to a conversation.
+    async def render(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), thinking: bool | None = None, *, rest: bool = False
+    ) -> Prompt:
+        """The prompt for the next answer to a conversation, or for the `rest` of the one that it ends with.
 
         Raises:
             InvalidRequest: the template refuses these messages.
             TemplateError: it fails, changes the texts, or takes too much time or memory.
         """
         # schemas as JSON: its numbers may be larger than msgpack's
-        wanted = {"messages": messages, "tools": json.dumps(tools, default=vars), "thinking": thinking}
+        wanted = {"messages": messages, "tools": json.dumps(tools, default=vars), "thinking": thinking, "rest": rest}
         try:
             reply = _checked(await self._child.ask(wanted))
         except TooMuch:
@@ -89,7 +92,8 @@ def _begin(first: dict[str, Any]) -> tuple[dict[str, Any], Callable[[Any], dict[
         messages = [Message(**{**m, "calls": tuple(ToolCall(**call) for call in m["calls"])}) for m in wanted["messages"]]
         tools = [Tool(**tool) for tool in json.loads(wanted["tools"])]
         try:
-            prompt = template.render(messages, tools, wanted["thinking"])
+            made = unfinished.render if wanted["rest"] else ChatTemplate.render
+            prompt = made(template, messages, tools, wanted["thinking"])
             for _, text in prompt.parts:
                 text.encode()
         except ApiError as error:

@@ -134,6 +134,8 @@ def texts(conversation: Conversation) -> Iterator[str]:
     """All that people wrote: contents of every role, tools' names and arguments, descriptions and schemas."""
     for message in conversation.messages:
         yield message.content
+        if message.thought:
+            yield message.thought
         for call in message.calls:
             yield call.name
             yield call.arguments

@@ -74,7 +74,8 @@ def bound(form: Form, conversation: Conversation, wanted: Wanted) -> Wanted:
 
 def reader(form: Form, conversation: Conversation) -> CallReader:
     """Reads the answer to a conversation."""
-    return CallReader(form, {tool.name for tool in conversation.tools}, single=not conversation.parallel_calls)
+    names = {tool.name for tool in conversation.tools}
+    return CallReader(form, names, single=not conversation.parallel_calls, begun=bool(conversation.begun))
 
 
 def schema(form: Form, tools: Sequence[Tool], choice: str) -> dict[str, Any]:
@@ -110,15 +111,15 @@ def _moved(value: Any, root: str) -> Any:
 
 class CallReader:
     """Takes an answer's text, gives it back as text and calls. `calls` are those that are complete; with `single` the answer is at its
-    end after the first."""
+    end after the first. `begun`: there was text before."""
 
-    def __init__(self, form: Form, names: Collection[str], *, single: bool = False) -> None:
+    def __init__(self, form: Form, names: Collection[str], *, single: bool = False, begun: bool = False) -> None:
         self.calls: list[ToolCall] = []
         self._form, self._names, self._single = form, names, single
         self._held = ""  # what is not decided: white space before a call, a part of its tag, or of the call
         self._scores: list[TokenLogprob] = []  # of it
         self._json: _Json | None = None  # while a call is read, where in `_held` that is
-        self._text = False  # text has been told
+        self._text = begun  # text has been told
         self._after = False  # the last thing that was told is a call
 
     def push(self, piece: Piece) -> list[Piece | Call]:

@@ -135,9 +135,9 @@ class Client:
         except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError):
             return Status("starting")
 
-    async def stream(self, messages: Sequence[dict[str, str]], *, visitor: str = "") -> AsyncGenerator[Event, None]:
-        """Ask for an answer. `messages` are OpenAI's, oldest first; `visitor` tells those who share this page apart, so that the waiting
-        line is fair between them. Closing the generator cancels the answer.
+    async def stream(self, messages: Sequence[dict[str, str]], *, visitor: str = "", rest: bool = False) -> AsyncGenerator[Event, None]:
+        """Ask for an answer, or for the `rest` of the one that `messages` (OpenAI's, oldest first) end with. `visitor` tells those
+        who share this page apart, so that the waiting line is fair between them. Closing the generator cancels the answer.
 
         Raises:
             ApiError: before or in the midst of the answer.
@@ -147,6 +147,7 @@ class Client:
             "stream": True,
             "stream_options": {"include_usage": True, "include_progress": True},
             "user": visitor,
+            **({"continue_final_message": True, "add_generation_prompt": False} if rest else {}),
         }
         reason: Literal["stop", "length"] | None = None
         finished = False

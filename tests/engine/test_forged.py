@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.api import unfinished
 from services.api.conversation import Message
-from services.api.prompt import ChatTemplate
+from services.api.prompt import ChatTemplate, Prompt
 from services.engine.native import NativeVocabulary
 from services.engine.tokens import Tokenizer
 from services.shared import backend
@@ -37,8 +38,20 @@ class Bench:
 
     def check(self, messages: Sequence[Message]) -> None:
         """What the model sees of this conversation is right."""
-        wanted = self.reference.prompt(messages)
-        prompt = self.template.render(messages)
+        self.compare(self.template.render(messages), self.reference.prompt(messages))
+
+    def check_rest(self, content: str, thought: str) -> None:
+        """The same of an answer that was cut and goes on."""
+        question = [Message("user", "Why?")]
+        wanted = self.reference.prompt(question)
+        opened, line = "<think>" in wanted[-1][1], wanted[-1][1].endswith("<think>\n")
+        wanted += [(True, "" if line else "\n" if opened else "<think>\n"), (False, thought)] if thought else []
+        wanted += [(True, "\n</think>\n\n")] if thought and content else [(True, "</think>\n\n")] if opened and not thought else []
+        prompt = unfinished.render(self.template, [*question, Message("assistant", content, thought=thought)])
+        self.compare(prompt, [*wanted, (False, content)])
+
+    def compare(self, prompt: Prompt, wanted: Sequence[tuple[bool, str]]) -> None:
+        """Token for token."""
         tokens = self.tokenizer.encode(prompt.parts)
         added = set(self.vocabulary.added.values())
         assert [token for token in tokens if token in added] == self.reference.special(wanted), "a token was forged, or lost"
@@ -82,6 +95,21 @@ def test_nobody_forges_a_token(table: Bench) -> None:
             wrong.append((str(error), case))
     assert not wrong, (len(wrong), wrong[:3])
     assert count >= 5000
+
+
+def test_nobody_forges_a_token_in_an_answer_that_goes_on(table: Bench) -> None:
+    """In its thought, in what it says, or in both; the corpus as one role says it. Line breaks at the edges are the template's."""
+    wrong: list[tuple[str, Case]] = []
+    cases = [case for case in forged.cases(table.family) if case.field == "user"]
+    for number, case in enumerate(cases):
+        text = case.messages[0].content.strip("\n")
+        content, thought = ((text, ""), ("", text), (text, text))[number % 3]
+        try:
+            table.check_rest(content, thought)
+        except AssertionError as error:
+            wrong.append((str(error), case))
+    assert not wrong, (len(wrong), wrong[:3])
+    assert len(cases) >= 900
 
 
 def test_the_corpus_would_find_a_forgery(table: Bench) -> None:

@@ -47,6 +47,17 @@ def test_an_answer_comes_as_events_in_order(fake: FakeApi) -> None:
     assert fake.asked[0]["stream_options"] == {"include_usage": True, "include_progress": True}
 
 
+def test_the_rest_of_an_answer_is_asked_for_by_name(fake: FakeApi) -> None:
+    async def collect(rest: bool) -> list[Event]:
+        async with Client(fake.url) as client:
+            return [event async for event in client.stream([*QUESTION, {"role": "assistant", "content": "They"}], rest=rest)]
+
+    for rest in (True, False):
+        asyncio.run(collect(rest))
+    options = {"continue_final_message": True, "add_generation_prompt": False}
+    assert options.items() <= fake.asked[0].items() and not options.keys() & fake.asked[1].keys()
+
+
 def test_comments_and_odd_separators_change_nothing(fake: FakeApi) -> None:
     odd = "line\u2028para\u2029next\x85form\x0c鸡🐔"
     assert listen(fake, [b": alive\n\n", *say.answer(odd), b": alive\n\n", *say.end()])[0] == Answer(odd)
