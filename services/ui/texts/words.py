@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.ui.texts.feel import FeelWords
+
 
 @dataclass(frozen=True)
 class Example:
@@ -97,3 +99,5 @@ class Words:
     terminal_stopped: str
     terminal_nobody: str
     terminal_usage: str
+
+    feel: FeelWords
