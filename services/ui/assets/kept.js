@@ -1,6 +1,6 @@
 // Runs inside of the component that holds the conversation: keeps it in this tab, so that a reload loses nothing that was
 // shown. Gradio reloads the page by itself when the server was away. Closing the tab forgets it.
-const KEY = "cloister-conversation";
+const KEY = cloisterKey("conversation");
 let kept = [];
 try {
   kept = JSON.parse(sessionStorage.getItem(KEY)) ?? [];
