@@ -70,7 +70,6 @@ def _pieces(text: str, growing: bool) -> Iterator[str]:
         start, found = token.start(), token[0]
         yield text[at:start]
         at = token.end()
-        rest_may_grow = growing and not _GAP.search(text, at)
         match token.lastgroup:
             case "fence":
                 at = _end_of_fence(text, token)
@@ -84,7 +83,7 @@ def _pieces(text: str, growing: bool) -> Iterator[str]:
                 if end > at:
                     at = end
                     yield f"{OPEN}{text[start:at]}{CLOSE}" if found == "\\boxed{" else text[start:at]
-                elif rest_may_grow:
+                elif growing and not _GAP.search(text, at):
                     at = len(text)
                     yield "…"
                 else:
@@ -101,7 +100,7 @@ def _pieces(text: str, growing: bool) -> Iterator[str]:
                 if end:
                     at = end
                     yield _apart(text[start:at])
-                elif rest_may_grow:
+                elif growing and not _GAP.search(text, at):
                     at = len(text)
                     yield _apart(text[start:]) + found
                 else:

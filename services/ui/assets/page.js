@@ -37,6 +37,7 @@
     if (event.target?.tagName === "SCRIPT" || event.target?.tagName === "LINK") startOver();
   }, true);
 
+  // For the other scripts: the words of the visitor's language, and two ways to say them.
   let words = {};
   function say(element, text) {
     if (text && element && element.getAttribute("aria-label") !== text) {
@@ -44,6 +45,14 @@
       element.title = text;
     }
   }
+  const herald = document.createElement("div");
+  herald.setAttribute("role", "status");
+  herald.className = "unseen";
+  document.addEventListener("DOMContentLoaded", () => document.body.append(herald));
+  function announce(text) {
+    herald.textContent = herald.textContent === text ? `${text}\u00a0` : text; // what does not change is not read again
+  }
+  window.cloister = { get words() { return words; }, say, announce };
 
   // Icons of Gradio's, told by what they draw, since their names follow the browser and not the page.
   function name(chat) {
@@ -55,10 +64,11 @@
         say(buttons[1], words.cancel);
         say(editing, words.edit);
       } else {
-        say(buttons[0], words.copy);
+        if (!buttons[0]?.copied) say(buttons[0], words.copy);
         say(buttons[1], panel.classList.contains("message-buttons-right") ? words.edit : words.regenerate);
       }
     }
+    for (const button of chat.querySelectorAll(".copy_code_button")) if (!button.copied) say(button, words.copy_code);
     say(chat.querySelector(".scroll-down-button-container button"), words.to_the_end);
     const log = chat.querySelector("[role=log]");
     if (log && words.conversation) log.setAttribute("aria-label", words.conversation);
