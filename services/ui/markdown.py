@@ -80,7 +80,9 @@ def _pieces(text: str, growing: bool) -> Iterator[str]:
                 strong = ""
             case "formula" | "box":
                 end = _end_of_box(text, at) if found == "\\boxed{" else text.find(_RIGHT[found], at) + 2
-                if end > at:
+                if end > at and "\n```" in text[at:end]:
+                    yield _apart(found)  # two that have nothing to do with each other, and code between them
+                elif end > at:
                     at = end
                     yield f"{OPEN}{text[start:at]}{CLOSE}" if found == "\\boxed{" else text[start:at]
                 elif growing and not _GAP.search(text, at):

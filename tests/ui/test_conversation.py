@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.ui.attachment import Attachment
 from services.ui.conversation import Conversation, Turn, parse
 
 
@@ -31,8 +32,19 @@ def test_answering_again_and_editing_drop_what_came_after() -> None:
     assert talk.turns == [Turn("three?")]
 
 
+def test_files_stay_with_their_question() -> None:
+    files = [Attachment("a.txt", "alpha", 2)]
+    talk = Conversation([])
+    talk.ask("one?", files)
+    talk.again()
+    talk.edit(0, "another?")
+    assert talk.turns == [Turn("another?", files=files)]
+    assert talk.messages()[0]["content"] == "a.txt:\n```\nalpha\n```\n\nanother?"
+
+
 def test_json_there_and_back() -> None:
-    talk = Conversation([Turn("鸡?", "想", "答", "failed", 3, 1.5, 20.0, "engine_failed", "gone")])
+    files = [Attachment("a.csv", "x,y\n1,2", 7)]
+    talk = Conversation([Turn("鸡?", "想", "答", "failed", 3, 1.5, 20.0, "engine_failed", "gone", files, 99)])
     assert parse(talk.dump()) == talk
 
 
@@ -48,6 +60,7 @@ def test_json_there_and_back() -> None:
         [{"question": "a", "stage": "flying"}],
         [{"question": "a", "seconds": "long"}],
         [{"x": 1}],
+        [{"question": "a", "tokens": "many"}],
     ],
 )
 def test_nonsense_is_an_empty_conversation(nonsense: Any) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.ui.texts.access import AccessWords
 from services.ui.texts.feel import FeelWords
 
 
@@ -100,4 +101,5 @@ class Words:
     terminal_nobody: str
     terminal_usage: str
 
+    access: AccessWords
     feel: FeelWords
