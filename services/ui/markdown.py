@@ -166,7 +166,8 @@ def _end_of_ticks(text: str, at: int, ticks: str) -> int:
 
 
 def _code(fence: str) -> str:
-    """A block of code; a diagram stays code too, since drawing it means running what the model wrote."""
+    """A block of code; its tabs stay tabs. A diagram stays code too: drawing it means running what the model wrote."""
+    fence = re.sub(r"(?m)^( *)(?=\t)", rf"\1{MARK}", fence)
     return re.sub(r"\A(\s*\S*?[`~]{3,}\s*)(?=mermaid)", rf"\1{MARK}", _apart(fence))
 
 

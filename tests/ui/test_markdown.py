@@ -79,6 +79,8 @@ def test_bold_beside_punctuation_is_bold(text: str, shown: str) -> None:
         ("``` x ``` <b>", "``` x ``` <¦b>"),
         ("\\` <b> `", "\\` <¦b> `"),
         ("```mermaid\ngraph TD\n```", "```¦mermaid\ngraph TD\n```"),
+        ("```go\n\tx\n  \ty\n```", "```go\n¦\tx\n  ¦\ty\n```"),
+        ("$$ and\n\n```sh\nls\n```\n\n$$", "$¦$ and\n\n```sh\nls\n```\n\n$$"),
         ("```sh\necho $$ \\( x\n```", "```sh\necho $¦$ \\¦( x\n```"),
     ],
 )
@@ -115,7 +117,28 @@ def test_the_end_of_a_growing_text_shows_once_it_is_clear_what_it_is(text: str, 
     assert marked(text, growing=True).rstrip("\n") == shown.rstrip("\n")
 
 
-PIECES = ["**", "`", "``", "```", "\n", "\n\n", "~~~", "\\(", "\\)", "\\[", "\\]", "$", "$$", "\\boxed{", "}", "{", "<b>", "![x](y)", "- ", "> "]
+PIECES = [
+    "**",
+    "`",
+    "``",
+    "```",
+    "\n",
+    "\n\n",
+    "~~~",
+    "\\(",
+    "\\)",
+    "\\[",
+    "\\]",
+    "$",
+    "$$",
+    "\\boxed{",
+    "}",
+    "{",
+    "<b>",
+    "![x](y)",
+    "- ",
+    "> ",
+]
 PIECES += ["：", "“", "”", "字", "word", " ", "|", "|---|", "1. ", "\\", "x^2", "mermaid", "!", "#"]
 
 
@@ -128,7 +151,15 @@ def test_a_copy_is_what_the_model_wrote() -> None:
 
 
 def test_a_long_text_takes_little_time() -> None:
-    for text in ("**鸡：**答 `x` \\(y\\) " * 2000, "`" * 1 + "`` ` " * 5000, "\\boxed{" * 1000, "$" * 5000, "<b" * 10000, "\\(" * 3000, "| " * 5000):
+    for text in (
+        "**鸡：**答 `x` \\(y\\) " * 2000,
+        "`" * 1 + "`` ` " * 5000,
+        "\\boxed{" * 1000,
+        "$" * 5000,
+        "<b" * 10000,
+        "\\(" * 3000,
+        "| " * 5000,
+    ):
         assert _seconds(text) < 2
 
 

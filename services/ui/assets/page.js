@@ -64,7 +64,7 @@
         say(buttons[1], words.cancel);
         say(editing, words.edit);
       } else {
-        if (!buttons[0]?.copied) say(buttons[0], words.copy);
+        say(buttons[0], buttons[0]?.copied ? words.copied : words.copy);
         say(buttons[1], panel.classList.contains("message-buttons-right") ? words.edit : words.regenerate);
       }
     }
