@@ -23,14 +23,13 @@ OPEN = re.compile(
     r"|/gradio_api/(?:app_id|queue/join|queue/data|run/predict|cancel|reset|startup-events|theme\.css|heartbeat/\w+)/?"
 )
 
-# Gradio's page holds inline scripts and styles, and compiles the templates of its components. Pictures come from nowhere, not
-# even from the page's own origin: an address that a model writes into its answer is never asked for anything.
+# Gradio's page holds inline scripts and styles, and compiles the templates of its components.
 POLICY = "; ".join(
     (
         "default-src 'self'",
         "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
         "style-src 'self' 'unsafe-inline'",
-        "img-src data:",
+        "img-src 'self' data:",
         "media-src 'none'",
         "frame-src 'none'",
         "font-src 'self' data:",
@@ -45,6 +44,8 @@ HEADERS = (
     (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
 )
+# Where models write, pictures come from nowhere: an address in an answer is not asked for anything, not even here.
+NO_PICTURES = ((b"content-security-policy", b"img-src data:"),)
 # Ours have no version in their names: the browser is to ask whether they have changed. A page of somebody's is not kept at all.
 FRESH = ((b"cache-control", b"no-cache"),)
 UNKEPT = ((b"cache-control", b"no-store"),)
@@ -90,7 +91,7 @@ class Door:
             nonlocal start, body
             if message["type"] == "http.response.start":
                 cache = UNKEPT if page and state.get("person") else FRESH if page or ours else ()
-                start = {**message, "headers": [*message["headers"], *HEADERS, *cache]}
+                start = {**message, "headers": [*message["headers"], *HEADERS, *cache, *(NO_PICTURES if page else ())]}
                 if not page:
                     await send(start)
             elif page and message["type"] == "http.response.body":

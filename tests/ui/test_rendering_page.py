@@ -169,6 +169,7 @@ TRAPS = [
     "<a href=\"javascript:window.ran='a'\">a</a>",
     "[link](javascript:window.ran='link')",
     "![p](logout)",
+    "![spy](http://127.0.0.1:9/spy.png) <img src='http://127.0.0.1:9/two.png'>",
     "![p][ref]",
     "<iframe src=\"javascript:parent.ran='iframe'\"></iframe>",
     "<style>body { display: none }</style>",
@@ -189,6 +190,9 @@ def test_nothing_that_a_model_writes_runs_or_is_fetched(fake: FakeApi, scripted_
     answers = ["\n\n".join(TRAPS), *("".join(draw.choices(PIECES + TRAPS, k=40)) for _ in range(12))]
     me = visit(scripted_page)
     me.page.evaluate("window.ran = ''")
+    look = "new Promise(done => Object.assign(new Image(), { src: 'look/icon.svg', onload: () => done(true), onerror: () => done(false) }))"
+    assert not me.page.evaluate(look)  # not even a picture of the page's own
+    me.complaints.clear()
     me.page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     before = len(me.requested)
     for text in answers:
@@ -201,7 +205,7 @@ def test_nothing_that_a_model_writes_runs_or_is_fetched(fake: FakeApi, scripted_
     me.page.wait_for_timeout(500)
     assert chat.locator("[onerror], [onload], [onfocus], [href^='javascript:']").count() == 0
     for link in chat.locator("a").all():
-        assert (link.get_attribute("href") or "").partition(":")[0] in ("", "logout"), link.get_attribute("href")
+        assert (link.get_attribute("href") or "").partition(":")[0] in ("", "logout", "http"), link.get_attribute("href")
     assert me.page.evaluate("window.ran") == ""
     known = ("/gradio_api/", "/assets/", "/look/", "/static/")
     assert [url for url in me.requested[before:] if not url.removeprefix(scripted_page).startswith(known)] == []

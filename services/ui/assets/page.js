@@ -1,5 +1,5 @@
-// What Gradio leaves to be done in the browser: light and dark from the first paint on, the page's language, keys,
-// questions shown as they were typed, and the names of buttons in the visitor's language. Fetches nothing, keeps no text.
+// What Gradio leaves to be done in the browser: light and dark from the first paint on, the page's language, questions shown
+// as they were typed, and the names of buttons in the visitor's language. Fetches nothing, keeps no text.
 "use strict";
 
 (() => {
@@ -72,6 +72,7 @@
     say(chat.querySelector(".scroll-down-button-container button"), words.to_the_end);
     const log = chat.querySelector("[role=log]");
     if (log && words.conversation) log.setAttribute("aria-label", words.conversation);
+    log?.setAttribute("aria-live", "off"); // else every word of a growing answer would be read out: assets/voice.js tells how it goes
   }
 
   // Gradio renders a question as Markdown, so that `#include <vector>` would lose half of itself. Its own words stand in
@@ -114,7 +115,7 @@
     new MutationObserver(() => {
       if (due) return;
       due = true;
-      requestAnimationFrame(() => { due = false; refresh(); });
+      requestAnimationFrame(() => { due = false; refresh(); document.dispatchEvent(new Event("cloister:change")); });
     }).observe(document.body, { childList: true, subtree: true, attributeFilter: ["aria-label", "data-words"] });
   });
 
@@ -124,26 +125,4 @@
       paint();
     }
   });
-
-  // Nothing to send: Gradio would read the box a moment later, when something has been typed.
-  document.addEventListener("keypress", (event) => {
-    if (event.key === "Enter" && !event.shiftKey && event.target.matches?.("#question textarea") && !event.target.value.trim()) {
-      event.preventDefault();
-      event.stopPropagation();
-    }
-  }, true);
-
-  // Esc leaves an edit, or stops an answer. Enter sends an edit; an input method's own Enter is not ours.
-  document.addEventListener("keydown", (event) => {
-    if (event.isComposing || event.keyCode === 229) return;
-    const edit = event.target.closest?.(".edit-textarea");
-    const buttons = edit?.closest(".message-row")?.nextElementSibling?.querySelectorAll("button");
-    if (event.key === "Escape") {
-      const way = buttons ? buttons[1] : document.getElementById("stop");
-      way?.click();
-    } else if (event.key === "Enter" && !event.shiftKey && buttons) {
-      event.preventDefault();
-      buttons[0].click();
-    }
-  }, true);
 })();
