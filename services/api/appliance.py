@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from services.api import bounds, tools
+from services.api import bounds, status, tools
 from services.api.completion import Completion
 from services.api.conversation import Conversation, Message, ToolCall, Wanted
 from services.api.engine import Answer, EngineClient
@@ -18,7 +19,7 @@ from services.api.model import ServedModel
 from services.api.prompt import Prompt
 from services.api.reasoning import ReasoningSplitter
 from services.api.screen import Screen
-from services.shared import VERSION, progress, wire
+from services.shared import VERSION, hardware, progress, wire
 from services.shared.settings import Settings
 
 log = logging.getLogger("api")
@@ -36,9 +37,13 @@ class Appliance:
         self._model: ServedModel | None = None
         self._broken: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._machine = hardware.machine()
+        self._started = time.time()
+        self._engines: set[float] = set()  # when those that were met so far had started
 
     async def _on_hello(self, hello: wire.Hello) -> None:
         await self._let_go()
+        self._engines.add(hello.started)
         self._broken = None
         try:
             self._model = await ServedModel.load(hello)
@@ -210,14 +215,17 @@ class Appliance:
         """Everything /v1/status tells."""
         now = self.progress()
         load = await self._load()
-        hello, model = self.engine.hello, self._model
+        model = self._model
         return {
             "state": self.state(),
             "notice": now.notice if now else None,
             "error": self._broken or (now.error if now and self.state() == "failed" else None),
-            "progress": _progress(now) if now else None,
-            "model": _model(model) if model and hello else None,
+            "progress": status.preparation(now) if now else None,
+            "model": status.model(model, self._config.api.max_tokens) if model and self.engine.hello else None,
             "engine": load,
+            "machine": status.machine(self._machine),
+            "isolation": status.walls(self._config.paths.run),
+            "since": status.when(self._started),
             "version": VERSION,
         }
 
@@ -230,22 +238,7 @@ class Appliance:
             seen = await self.engine.observe()
         except ApiError:
             return None
-        return {
-            "threads": hello.threads,
-            "threads_reason": hello.threads_reason,
-            "threads_now": seen.threads,
-            "running": seen.running,
-            "waiting": seen.waiting,
-            "sequences": hello.sequences,
-            "cells_used": seen.cells_used,
-            "cells": hello.cells,
-            "tokens_per_second": seen.tokens_per_second,
-            "memory": seen.memory,
-            "stored": seen.stored,
-            "preempted": seen.preempted,
-            "step_seconds": round(seen.step_seconds, 3),
-            "decode_seconds": round(seen.decode_seconds, 3),
-        }
+        return status.engine(hello, seen, wanted=self._config.engine.threads, restarts=len(self._engines) - 1)
 
 
 def _reseeded(wanted: Wanted, number: int) -> Wanted:
@@ -265,28 +258,3 @@ async def _all(starts: Iterable[Awaitable[Completion]]) -> list[Completion]:
             completion.close()
         raise
     return started
-
-
-def _progress(now: progress.Progress) -> dict[str, Any]:
-    fields = dict(vars(now))
-    fields["steps"] = list(progress.STEPS)
-    return fields
-
-
-def _model(model: ServedModel) -> dict[str, Any]:
-    card = model.manifest
-    source = {"kind": card.source.kind, "repo": card.source.repo, "revision": card.source.revision, "commit": card.source.commit}
-    return {
-        "name": card.name,
-        "title": card.title,
-        "quant": card.quant,
-        "architecture": card.architecture,
-        "parameters": card.parameters,
-        "context": model.context,
-        "context_trained": card.context_length,
-        "sha256": card.model.sha256,
-        "size": card.model.size,
-        "source": source,
-        "generation": card.generation,
-        "created": card.created,
-    }

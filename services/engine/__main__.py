@@ -108,6 +108,8 @@ async def run(config: Settings, directory: Path) -> int:
         version=VERSION,
         adapters=tuple(model.adapters),
         bos=model.vocabulary.bos,
+        started=time.time(),
+        variant=model.variant,
     )
 
     def observe(request: str) -> wire.Observed:

@@ -6,6 +6,7 @@ host then runs many times slower (ollama#17916). So the counting is done here. K
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -39,6 +40,22 @@ def threads(wanted: int = 0, *, root: Path = Path("/")) -> Threads:
     count, cause = min(limits, key=lambda limit: limit[0])
     others = ", ".join(f"{name}: {value}" for value, name in limits)
     return Threads(count, f"limited by {cause} ({others})", quota is None and count < cpus)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this process may use at most: CPUs, physical cores among them (None where /sys does not tell), CPUs that a quota allows
+    (None without one), and memory in bytes."""
+
+    cpus: int
+    cores: int | None
+    quota: float | None
+    memory: int
+
+
+def machine(root: Path = Path("/")) -> Machine:
+    """The machine, or the container, as this process sees it."""
+    return Machine(len(os.sched_getaffinity(0)), physical_cores(root), cpu_quota(root), memory(root))
 
 
 def physical_cores(root: Path = Path("/")) -> int | None:
@@ -87,15 +104,22 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+def memory(root: Path = Path("/")) -> int:
+    """Bytes this process could use if there were no other: the machine's memory, or the tightest limit of its cgroups."""
+    limits = [_meminfo(root, "MemTotal")]
+    for directory in _cgroup_path(root, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with contextlib.suppress(OSError, ValueError):  # "max" is no number
+                limits.append(int((directory / name).read_text()))
+    return min(limits)
+
+
 def memory_available(root: Path = Path("/")) -> int:
     """Bytes this process can still use without swapping: the smaller of MemAvailable and what the cgroup leaves.
 
     A cgroup's reclaimable page cache (inactive_file) counts as free.
     """
-    available = 0
-    for line in (root / "proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) * 1024
+    available = _meminfo(root, "MemAvailable")
     for directory in _cgroup_path(root, "memory"):
         for limit_name, used_name in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             try:
@@ -114,6 +138,14 @@ def disk_free(path: Path) -> int:
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
+
+
+def _meminfo(root: Path, name: str) -> int:
+    """A line of /proc/meminfo in bytes; 0 where it is missing."""
+    for line in (root / "proc/meminfo").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _cgroup_path(root: Path, controller: str) -> list[Path]:

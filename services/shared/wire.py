@@ -125,7 +125,8 @@ class Hello:
 
     `context` is tokens per conversation. `think_start` and `think_end` are the thinking tokens' texts when the vocabulary
     has them as single tokens, else None. `adapters` are the names that a request may choose. `bos` is the token that every prompt
-    begins with, "" where the vocabulary wants none.
+    begins with, "" where the vocabulary wants none. `started`: seconds since the epoch. `variant`: the kind of CPU that llama.cpp
+    computes for, "" when it does not say.
     """
 
     model: str
@@ -139,6 +140,8 @@ class Hello:
     version: str
     adapters: tuple[str, ...] = ()
     bos: str = ""
+    started: float = 0.0
+    variant: str = ""
 
 
 @_message

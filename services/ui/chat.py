@@ -171,6 +171,7 @@ class _Teller:
             case Finished(reason):
                 turn.stage = "cut" if reason == "length" else "done"
                 turn.speed = event.tokens_per_second or turn.speed
+                turn.tokens = event.kept_tokens
 
     def _count(self) -> None:
         """The speed while it goes: the API sends about one delta a token."""

@@ -81,6 +81,12 @@ class Finished:
     prompt_tokens: int
     completion_tokens: int
     tokens_per_second: float | None
+    thought_tokens: int = 0
+
+    @property
+    def kept_tokens(self) -> int:
+        """What the conversation takes of the context from now on: thoughts are not told again."""
+        return self.prompt_tokens + self.completion_tokens - self.thought_tokens
 
 
 Event = Queued | Reading | Thought | Answer | Finished
@@ -162,8 +168,9 @@ class Client:
                             raise ApiError(error.get("code") or "broken", error.get("message") or "")
                         if usage := chunk.get("usage"):
                             speed = (chunk.get("timings") or {}).get("tokens_per_second")
+                            thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
                             finished = True
-                            yield Finished(reason or "stop", usage["prompt_tokens"], usage["completion_tokens"], speed)
+                            yield Finished(reason or "stop", usage["prompt_tokens"], usage["completion_tokens"], speed, thought)
                         if event := _progress(chunk.get("progress")):
                             yield event
                         for choice in chunk.get("choices") or ():

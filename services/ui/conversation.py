@@ -11,8 +11,12 @@ import dataclasses
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
+
+from services.ui import attachment
+from services.ui.attachment import Attachment
 
 Stage = Literal["waiting", "queued", "reading", "thinking", "answering", "done", "cut", "stopped", "failed", "lost"]
 UNDER_WAY = ("waiting", "queued", "reading", "thinking", "answering")
@@ -30,7 +34,8 @@ class Turn:
 
     `id` names the turn in its conversation, `parent` the turn that it follows (none: it begins the conversation). `number` goes
     with the stage: the position in the queue, or the percent that is read. `seconds` is how long it thought (or has waited so
-    far). `speed` is tokens a second. `error` and `detail` are the API's code and sentence.
+    far). `speed` is tokens a second. `error` and `detail` are the API's code and sentence. `files` go with
+    the question. `tokens` is how much of the context the conversation takes after the answer; 0 where nobody has told.
     """
 
     question: str
@@ -42,8 +47,15 @@ class Turn:
     speed: float = 0.0
     error: str = ""
     detail: str = ""
+    files: list[Attachment] = field(default_factory=list)
+    tokens: int = 0
     id: str = field(default="", compare=False)
     parent: str = field(default="", compare=False)
+
+    @property
+    def told(self) -> str:
+        """The question as the model gets it."""
+        return attachment.told(self.question, self.files)
 
     @property
     def under_way(self) -> bool:
@@ -86,18 +98,18 @@ class Conversation:
             at = known.get(at.parent)
         return path[::-1]
 
-    def ask(self, question: str) -> None:
+    def ask(self, question: str, files: Sequence[Attachment] = ()) -> None:
         """Add a question after what is shown."""
-        self._begin(Turn(question, parent=self._head))
+        self._begin(Turn(question, files=list(files), parent=self._head))
 
     def again(self, turn: Turn | None = None) -> None:
         """Begin another version of a turn's answer (of the last, if none is named)."""
         old = turn or self.turns[-1]
-        self._begin(Turn(old.question, parent=old.parent))
+        self._begin(Turn(old.question, files=old.files, parent=old.parent))
 
     def edit(self, turn: Turn, question: str) -> None:
-        """Begin another version of a turn's question."""
-        self._begin(Turn(question, parent=turn.parent))
+        """Begin another version of a turn's question, with the same files."""
+        self._begin(Turn(question, files=turn.files, parent=turn.parent))
 
     def find(self, id: str) -> Turn | None:
         """The turn of that id."""
@@ -118,10 +130,10 @@ class Conversation:
             beside.setdefault(turn.parent, []).append(turn)
         found = {}
         for turn in self.turns:
-            newest = {other.question: other.id for other in beside[turn.parent]}  # in the order of the questions' first turns
-            answers = [other.id for other in beside[turn.parent] if other.question == turn.question]
+            newest = {other.told: other.id for other in beside[turn.parent]}  # in the order of the questions' first turns
+            answers = [other.id for other in beside[turn.parent] if other.told == turn.told]
             versions = {
-                "question": Versions(tuple(newest.values()), list(newest).index(turn.question)),
+                "question": Versions(tuple(newest.values()), list(newest).index(turn.told)),
                 "answer": Versions(tuple(answers), answers.index(turn.id)),
             }
             if several := {kind: version for kind, version in versions.items() if len(version.turns) > 1}:
@@ -134,8 +146,8 @@ class Conversation:
         turns, told = self.turns, []
         for turn in turns[:-1]:
             if turn.answer:
-                told += [{"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.answer}]
-        return [*told, {"role": "user", "content": turns[-1].question}]
+                told += [{"role": "user", "content": turn.told}, {"role": "assistant", "content": turn.answer}]
+        return [*told, {"role": "user", "content": turns[-1].told}]
 
     def dump(self) -> dict[str, Any]:
         """As JSON values."""
@@ -168,14 +180,15 @@ def parse(data: Any) -> Conversation:
     if not all(isinstance(name, str) and (not name or _ID.fullmatch(name)) for name in (id, head)):
         return Conversation()
     try:
-        turns = [_checked(Turn(**item)) for item in items]
-    except (TypeError, ValueError):
+        turns = [_checked(Turn(**{**item, "files": attachment.parse(item.get("files"))})) for item in items]
+    except (TypeError, ValueError, AttributeError):
         return Conversation(id=id)
     conversation = Conversation(turns, head, id)
     return conversation if _grows(turns, conversation.dump()["head"]) else Conversation(id=id)
 
 
-_KINDS = {field.name: str if field.name == "question" else type(field.default) for field in dataclasses.fields(Turn)}
+# Of every field but the files, which have a reader of their own.
+_KINDS = {f.name: str if f.default is dataclasses.MISSING else type(f.default) for f in dataclasses.fields(Turn) if f.name != "files"}
 
 
 def _checked(turn: Turn) -> Turn:

@@ -73,23 +73,23 @@ class _Page:
 
     async def _open(self, language: str, request: gr.Request) -> Updates:
         chosen = _language(language, request)
-        return [*self._speak(chosen), *await self._account(chosen)]
+        return [*self._speak(chosen, request), *await self._account(chosen)]
 
     async def _switch(self, conversation: Any, language: str, request: gr.Request) -> Updates:
         chosen: Language = "en" if _language(language, request) == "zh" else "zh"
         words, shown = WORDS[chosen], conversations.parse(conversation)
         if self._chat.running(_session(request)):
             self._switched[_session(request)] = chosen
-        look = [*self._speak(chosen), *await self._account(chosen)]
+        look = [*self._speak(chosen, request), *await self._account(chosen)]
         if self._chat.running(_session(request)):
             return [*look, gr.skip(), gr.skip()]  # the answer on its way brings them
         return [*look, transcript.messages(shown, words), statuses.speed(shown.turns[-1].speed, words) if shown.turns else ""]
 
-    def _speak(self, language: Language) -> Updates:
+    def _speak(self, language: Language, request: gr.Request) -> Updates:
         words = WORDS[language]
         return [
             language,
-            title(words),
+            title(words, leave=bool(getattr(request.state, "person", ""))),
             words.new,
             words.other,
             gr.update(placeholder=words.placeholder, label=words.placeholder),

@@ -27,6 +27,8 @@ TEMPLATE = (
 )
 PLAIN_TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}[assistant]"
 
+STARTED = 1_795_503_600.0  # 2026-11-24T07:00:00Z
+
 Step = Callable[[str], wire.Message] | float | Callable[[], None]
 
 
@@ -76,7 +78,9 @@ class ScriptedEngine:
     """Plays `script` for each request. Times are time.monotonic()."""
 
     def __init__(self, path: Path, model: Path) -> None:
-        self.hello = wire.Hello(str(model), 4096, 16384, 4, 2, "limited by a test", "<think>", "</think>", "0", ("poet",))
+        self.hello = wire.Hello(
+            str(model), 4096, 16384, 4, 2, "limited by a test", "<think>", "</think>", "0", ("poet",), "", STARTED, "haswell"
+        )
         self.script: list[Step] = []
         self.requests: list[wire.Generate] = []
         self.prepared: list[wire.Prepare] = []
@@ -186,7 +190,8 @@ class Stand:
 
     def prepare(self, template: str | None = TEMPLATE, **fields: Any) -> None:
         """Write the manifest of the model that the engine says it has loaded."""
-        source = manifest.Source("hub", repo="some/scripted", revision="main", commit="c0ffee")
+        files = (manifest.File("model.safetensors", 7, "1" * 64),)
+        source = manifest.Source("hub", repo="some/scripted", revision="main", commit="c0ffee", files=files)
         card = {
             "name": "scripted",
             "title": "Scripted Model",
@@ -200,7 +205,7 @@ class Stand:
             "bos_token": "<｜begin▁of▁sentence｜>",
             "eos_token": "<｜end▁of▁sentence｜>",
             "generation": {"temperature": 0.6, "top_p": 0.95},
-            "tools": {},
+            "tools": {"cloister": "0.1.0"},
             "created": "2026-11-24T07:00:00Z",
         }
         manifest.Manifest(**{**card, **fields}).write(self.model)

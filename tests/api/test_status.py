@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.shared import VERSION, progress, wire
+from services.shared import VERSION, hardware, isolation, progress, wire
 from tests.api.scripted import Stand, accepted, hold, stand, tag, text, until
 
 
@@ -46,6 +49,8 @@ def running(**more: Any) -> progress.Progress:
 
 def test_before_anything_has_happened(early: Stand) -> None:
     seen = status(early)
+    assert seen.pop("since") <= datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    assert seen.pop("machine")["memory"] > 0 and seen.pop("isolation")["checked"] is None
     assert seen == {"state": "loading", "notice": None, "error": None, "progress": None, "model": None, "engine": None, "version": VERSION}
     assert "being loaded" in not_ready(early)
 
@@ -95,27 +100,67 @@ def test_ready(api: Stand) -> None:
         "sha256": "0" * 64,
         "size": 5,
         "source": {"kind": "hub", "repo": "some/scripted", "revision": "main", "commit": "c0ffee"},
+        "files": [{"path": "model.safetensors", "size": 7, "sha256": "1" * 64}],
+        "tools": {"cloister": "0.1.0"},
         "generation": {"temperature": 0.6, "top_p": 0.95},
+        "defaults": {"temperature": 0.6, "top_p": 0.95, "top_k": 50, "min_p": 0.0, "repeat_penalty": 1.0, "max_tokens": 4096},
+        "adapters": ["poet"],
         "created": "2026-11-24T07:00:00Z",
     }
     assert seen["engine"] == {
+        "since": "2026-11-24T07:00:00+00:00",
+        "restarts": 0,
         "threads": 2,
         "threads_reason": "limited by a test",
+        "threads_wanted": 0,
         "threads_now": 0,
+        "variant": "haswell",
         "running": 0,
         "waiting": 1,
+        "waiting_seconds": 0.0,
         "sequences": 4,
         "cells_used": 123,
         "cells": 16384,
         "tokens_per_second": 12.5,
+        "prompt_tokens": 1000,
+        "generated_tokens": 2000,
         "memory": 99_000_000,
         "stored": 0,
         "preempted": 0,
+        "evicted": 4,
+        "throttled_seconds": 1.5,
         "step_seconds": 0.0,
         "decode_seconds": 0.0,
     }
     assert httpx.get(f"{api.url}/readyz").json() == {"status": "ready"}
     assert httpx.get(f"{api.url}/livez").json() == {"status": "alive"}
+
+
+def test_the_machine_is_told_as_this_process_sees_it(api: Stand) -> None:
+    seen = status(api)["machine"]
+    assert 0 < seen.pop("memory_available") <= seen["memory"]
+    assert seen == vars(hardware.machine())
+
+
+def test_an_engine_that_started_anew_is_counted_and_a_connection_that_broke_is_not(api: Stand) -> None:
+    before = status(api)["engine"]
+    api.restart()
+    assert status(api)["engine"]["restarts"] == before["restarts"]
+    api.engine.hello = dataclasses.replace(api.engine.hello, started=api.engine.hello.started + 60)
+    api.restart()
+    after = status(api)["engine"]
+    assert (after["restarts"], after["since"]) == (before["restarts"] + 1, "2026-11-24T07:01:00+00:00")
+
+
+def test_the_check_of_the_walls_is_told_once_there_was_one(api: Stand) -> None:
+    seen = status(api)["isolation"]
+    assert seen == {"contained": isolation.contained(), "routes": list(isolation.routes()), "checked": None}
+    file = api.config.paths.run / isolation.NAME
+    checked = {"at": "2026-11-24T08:00:00Z", "containers": [{"name": "api", "tried": 25, "closed": 24}]}
+    for content, told in ((json.dumps(checked), checked), ('{"at": "now"}', None)):
+        file.write_text(content)
+        assert status(api)["isolation"]["checked"] == told
+    file.unlink()
 
 
 def test_a_model_is_prepared_while_another_one_answers(api: Stand) -> None:

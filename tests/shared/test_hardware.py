@@ -92,6 +92,19 @@ def test_memory_is_what_the_cgroup_leaves(tmp_path: Path) -> None:
     assert hardware.memory_available(machine(tmp_path / "v1", cgroup="3:memory:/a", files=files)) == 100_001
 
 
+def test_all_memory_is_the_tightest_limit(tmp_path: Path) -> None:
+    files = {"sys/fs/cgroup/a/memory.max": "3000000\n", "sys/fs/cgroup/a/b/memory.max": "max\n"}
+    assert hardware.memory(machine(tmp_path / "v2", cgroup="0::/a/b", files=files)) == 3_000_000
+    files = {"sys/fs/cgroup/memory/a/memory.limit_in_bytes": "1000000\n"}
+    assert hardware.memory(machine(tmp_path / "v1", cgroup="3:memory:/a", files=files)) == 1_000_000
+    assert hardware.memory(machine(tmp_path / "none")) == 9_000_000 * 1024
+
+
+def test_a_machine_is_what_its_parts_say(tmp_path: Path) -> None:
+    root = machine(tmp_path, cores=1, cgroup="0::/a", files={"sys/fs/cgroup/a/cpu.max": "150000 100000\n"})
+    assert hardware.machine(root) == hardware.Machine(len(os.sched_getaffinity(0)), 1, 1.5, 9_000_000 * 1024)
+
+
 def test_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
     assert hardware.disk_free(tmp_path / "a/b/c") == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
 

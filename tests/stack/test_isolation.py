@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.stack.conftest import ROOT, SERVICES, Stack, ask
+from tests.stack.conftest import ROOT, SERVICES, Stack, ask, get
 from tests.stack.world import FAR4, HUB_PORT, NEAR4, World
 
 ATTACK = ROOT / "docker/attack.py"
@@ -23,6 +25,11 @@ def attack(stack: Stack, service: str, user: str, *addresses: str) -> subprocess
     return subprocess.run(
         command, cwd=ROOT, env=stack.env, input=ATTACK.read_text(), text=True, capture_output=True, timeout=300, check=False
     )
+
+
+def isolation_told(stack: Stack) -> dict[str, Any]:
+    """What /v1/status says of the walls."""
+    return dict(json.loads(get(f"{stack.api_url}/v1/status")[1])["isolation"])
 
 
 @contextlib.contextmanager
@@ -97,6 +104,8 @@ def test_the_capture_hears_a_way_out_that_is_opened_on_purpose(stack: Stack, out
         assert {"tcp", "udp", "icmp"} <= {packet.protocol for packet in heard}
         report = stack.run(ROOT / "scripts/verify-isolation", FAR4, check=False)
         assert report.returncode == 1 and "A WAY OUT IS OPEN" in report.stderr
+        told = isolation_told(stack)
+        assert told["routes"] and any(one["closed"] < one["tried"] for one in told["checked"]["containers"])
     finally:
         stack.run("docker", "network", "disconnect", network, container)
 
@@ -105,6 +114,10 @@ def test_verify_isolation_is_content_with_the_stack_as_it_is(stack: Stack) -> No
     report = stack.run(ROOT / "scripts/verify-isolation", FAR4)
     assert "nothing gets out" in report.stderr
     assert report.stdout.count("ways closed") == len(SERVICES)
+    told = isolation_told(stack)
+    assert told["contained"] and told["routes"] == []
+    assert [one["name"] for one in told["checked"]["containers"]] == list(SERVICES)
+    assert all(one["closed"] == one["tried"] > 0 for one in told["checked"]["containers"])
 
 
 def test_the_host_itself_is_out_of_reach_from_inside(stack: Stack, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.ui import conversation as conversations
+from services.ui.attachment import Attachment
 from services.ui.conversation import Conversation, Turn, Versions, parse
 
 
@@ -90,8 +91,19 @@ def test_news_hold_the_last_turn_only() -> None:
     assert Conversation().news() == {"id": "", "head": "", "turn": None, "ways": {}}
 
 
+def test_files_stay_with_their_question() -> None:
+    files = [Attachment("a.txt", "alpha", 2)]
+    talk = Conversation([])
+    talk.ask("one?", files)
+    talk.again()
+    talk.edit(talk.turns[0], "another?")
+    assert talk.turns == [Turn("another?", files=files)]
+    assert talk.messages()[0]["content"] == "a.txt:\n```\nalpha\n```\n\nanother?"
+
+
 def test_json_there_and_back() -> None:
-    talk = Conversation([Turn("鸡?", "想", "答", "failed", 3, 1.5, 20.0, "engine_failed", "gone"), Turn("兔?")], id="abc")
+    files = [Attachment("a.csv", "x,y\n1,2", 7)]
+    talk = Conversation([Turn("鸡?", "想", "答", "failed", 3, 1.5, 20.0, "engine_failed", "gone", files, 99), Turn("兔?")], id="abc")
     talk.again()
     back = parse(json.loads(json.dumps(talk.dump())))
     assert back == talk and back.turns == talk.turns and back.id == "abc"
@@ -122,6 +134,7 @@ def test_a_list_of_turns_as_it_was_kept_earlier_is_read() -> None:
         [{"question": "a" * (conversations.LONGEST + 1)}],
         [{"question": "a"}] * (conversations.MOST_TURNS + 1),
         [{"x": 1}],
+        [{"question": "a", "tokens": "many"}],
         {"turns": 5},
         {"turns": [{"question": "a"}], "id": 5},
         {"turns": [{"question": "a"}], "head": "not there"},

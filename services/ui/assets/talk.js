@@ -3,8 +3,8 @@
 "use strict";
 
 (() => {
-  const key = (name) => (window.cloisterKey ?? ((name) => "cloister-" + name))(name);
-  const WHOLE = key("conversation"), GROWING = key("growing");
+
+  const WHOLE = cloisterKey("conversation"), GROWING = cloisterKey("growing");
   const UNDER_WAY = ["waiting", "queued", "reading", "thinking", "answering"];
 
   let talk = blank(), ways = {}, words = {}, component = null, told = () => {};
