@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from services.ui.texts.access import AccessWords
 from services.ui.texts.feel import FeelWords
+from services.ui.texts.library import LibraryWords
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class Words:
     demo_stands_in: str
     notice: str
     troubles: dict[str, Trouble]
+
+    library: LibraryWords
 
     terminal_hello: str
     terminal_stopped: str
