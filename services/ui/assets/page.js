@@ -52,7 +52,7 @@
   function announce(text) {
     herald.textContent = herald.textContent === text ? `${text}\u00a0` : text; // what does not change is not read again
   }
-  window.cloister = { get words() { return words; }, say, announce };
+  window.cloister = { ...window.cloister, words, say, announce };
 
   // Icons of Gradio's, told by what they draw, since their names follow the browser and not the page.
   function name(chat) {
@@ -90,6 +90,7 @@
     }
   }
 
+  let spoken; // the words as they came
   let wordless; // the first words come with the first answer of the server
   function refresh() {
     const title = document.querySelector("#title [data-words]");
@@ -97,7 +98,7 @@
     if (title?.dataset.language) {
       clearTimeout(wordless);
       document.documentElement.lang = title.dataset.language;
-      words = JSON.parse(title.dataset.words);
+      if (title.dataset.words !== spoken) cloister.words = words = JSON.parse(spoken = title.dataset.words);
       say(document.getElementById("switch"), words.language);
       document.querySelector("#question textarea")?.setAttribute("aria-label", words.placeholder);
     }
