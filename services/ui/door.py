@@ -44,8 +44,6 @@ HEADERS = (
     (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
 )
-# Where models write, pictures come from nowhere: an address in an answer is not asked for anything, not even here.
-NO_PICTURES = ((b"content-security-policy", b"img-src data:"),)
 # Ours have no version in their names: the browser is to ask whether they have changed. A page of somebody's is not kept at all.
 FRESH = ((b"cache-control", b"no-cache"),)
 UNKEPT = ((b"cache-control", b"no-store"),)
@@ -91,7 +89,7 @@ class Door:
             nonlocal start, body
             if message["type"] == "http.response.start":
                 cache = UNKEPT if page and state.get("person") else FRESH if page or ours else ()
-                start = {**message, "headers": [*message["headers"], *HEADERS, *cache, *(NO_PICTURES if page else ())]}
+                start = {**message, "headers": [*message["headers"], *HEADERS, *cache]}
                 if not page:
                     await send(start)
             elif page and message["type"] == "http.response.body":

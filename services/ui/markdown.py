@@ -32,11 +32,10 @@ _TOKEN = re.compile(
     | (?P<escape>\\[!-/:-@\[-`{{-~])
     | (?P<ticks>`+)
     | (?P<dollar>\$)
-    | (?P<strong>\*\*+)
-    | (?P<tag><(?=[A-Za-z/!?]))
-    | (?P<image>!(?=\[))""",
+    | (?P<strong>\*\*+)""",
     re.VERBOSE,
 )
+_MARKUP = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)")
 _GAP = re.compile(r"\n[ \t]*\n")
 # $x$, but not $5, $HOME or 5$: no space inside, no digit behind, and something that neither prices nor variables have.
 _DOLLARS = re.compile(r"\$(?![\s$])([^$\n]*[^$\s\\])\$(?![\d$])")
@@ -55,7 +54,9 @@ _HALF_FENCE = re.compile(r"\n[ \t]*(?:`+|~+)\Z")
 
 def prepared(text: str, *, growing: bool = False) -> str:
     """The text for the renderer. Growing: more of it is to come."""
-    return "".join(_pieces(_settled(text) if growing else text, growing))
+    # A tag and a picture are none, wherever they stand: what is code and what a formula is not always told as Gradio does.
+    text = _MARKUP.sub(rf"\g<0>{MARK}", _settled(text) if growing else text)
+    return "".join(_pieces(text, growing))
 
 
 def original(shown: str) -> str:
@@ -117,8 +118,6 @@ def _pieces(text: str, growing: bool) -> Iterator[str]:
                     strong = found
                 else:
                     yield found
-            case "tag" | "image":
-                yield found + MARK
             case _:
                 yield found
     yield text[at:].rstrip(" ") + strong if growing and strong else text[at:]
