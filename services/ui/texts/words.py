@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.ui.texts.panel import PanelWords
+
 
 @dataclass(frozen=True)
 class Example:
@@ -92,6 +94,8 @@ class Words:
     demo_stands_in: str
     notice: str
     troubles: dict[str, Trouble]
+
+    panel: PanelWords
 
     terminal_hello: str
     terminal_stopped: str
