@@ -83,6 +83,14 @@ class Secrets:
                 name = owner
         return name
 
+    def names(self) -> list[str]:
+        """All owners, in the order of the file."""
+        return list(self._entries)
+
+    def hash(self, name: str) -> bytes:
+        """What is kept of this owner's secret; empty when nobody has that name."""
+        return self._entries[name][0] if name in self._entries else b""
+
     def limits(self, name: str) -> Limits:
         """What this owner may do."""
         return self._entries[name][1] if name in self._entries else NO_LIMITS

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
@@ -18,11 +19,9 @@ ASSETS = Path(__file__).parent / "assets"
 ASSETS_PATH = "/look"
 
 OPEN = re.compile(
-    r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/livez|/(?:assets|static|look)/.*"
+    r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/livez|/log(?:in|out)|/(?:assets|static|look)/.*"
     r"|/gradio_api/(?:app_id|queue/join|queue/data|run/predict|cancel|reset|startup-events|theme\.css|heartbeat/\w+)/?"
 )
-
-LOGIN = re.compile(r"/log(?:in|out)")  # open only where a password is asked for
 
 # Gradio's page holds inline scripts and styles, and compiles the templates of its components.
 POLICY = "; ".join(
@@ -40,21 +39,23 @@ POLICY = "; ".join(
 )
 HEADERS = (
     (b"content-security-policy", POLICY.encode()),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
 )
-# Ours have no version in their names: the browser is to ask whether they have changed.
+# Ours have no version in their names: the browser is to ask whether they have changed. A page of somebody's is not kept at all.
 FRESH = ((b"cache-control", b"no-cache"),)
+UNKEPT = ((b"cache-control", b"no-store"),)
 
 # In Gradio's head: addresses of its makers for link previews, a manifest, and a viewport that we set ourselves.
 _FOREIGN = re.compile(r'<meta\s+(?:property="og:|name="(?:twitter:|viewport"))[^>]*>\s*|<link rel="manifest"[^>]*>\s*')
 
 
 class Door:
-    """Wraps the whole app. `limit` is the most bytes that a request's body may have; `login` opens the way to log in."""
+    """Wraps the whole app. `limit` is the most bytes that a request's body may have. The page's head gets the id of the person whom
+    Access has let in, from scope["state"]."""
 
-    def __init__(self, app: ASGIApp, limit: int, *, login: bool = False) -> None:
-        self._app, self._limit, self._login = app, limit, login
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app, self._limit = app, limit
         self._head = (ASSETS / "head.html").read_text(encoding="utf-8")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,21 +63,22 @@ class Door:
             await self._app(scope, receive, send)
             return
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-        if not OPEN.fullmatch(path) and not (self._login and LOGIN.fullmatch(path)):
+        if not OPEN.fullmatch(path):
             await PlainTextResponse("there is nothing here\n", 404)(scope, receive, send)
             return
         if self._too_long(scope):
             await PlainTextResponse("the request is too long\n", 413)(scope, receive, send)
             return
         page, ours = path == "/", path.startswith(ASSETS_PATH)
-        await self._app(_uncompressed(scope) if page else scope, receive, self._sender(send, page=page, ours=ours))
+        state = scope.setdefault("state", {})
+        await self._app(_uncompressed(scope) if page else scope, receive, self._sender(send, state, page=page, ours=ours))
 
     def _too_long(self, scope: Scope) -> bool:
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
         return b"transfer-encoding" in headers or not length.isdigit() or int(length) > self._limit
 
-    def _sender(self, send: Send, *, page: bool, ours: bool) -> Send:
+    def _sender(self, send: Send, state: dict[str, Any], *, page: bool, ours: bool) -> Send:
         """Adds the headers; of the page itself the head is rewritten, which needs the whole body."""
         start: Message = {}
         body = b""
@@ -84,13 +86,14 @@ class Door:
         async def sender(message: Message) -> None:
             nonlocal start, body
             if message["type"] == "http.response.start":
-                start = {**message, "headers": [*message["headers"], *HEADERS, *(FRESH if page or ours else ())]}
+                cache = UNKEPT if page and state.get("person") else FRESH if page or ours else ()
+                start = {**message, "headers": [*message["headers"], *HEADERS, *cache]}
                 if not page:
                     await send(start)
             elif page and message["type"] == "http.response.body":
                 body += message.get("body", b"")
                 if not message.get("more_body"):
-                    whole = self._with_head(body)
+                    whole = self._with_head(body, state.get("person", ""))
                     await send({**start, "headers": _with_length(start["headers"], len(whole))})
                     await send({"type": "http.response.body", "body": whole})
             else:
@@ -98,13 +101,14 @@ class Door:
 
         return sender
 
-    def _with_head(self, body: bytes) -> bytes:
+    def _with_head(self, body: bytes, person: str) -> bytes:
         text = body.decode("utf-8")
         head, found, rest = text.partition("</head>")
         if not found:
             return body
         # Ours goes first, so that the colours are there before anything is painted.
-        head = _FOREIGN.sub("", head).replace("<head>", f"<head>{self._head}", 1)
+        whose = f'<meta name="cloister-person" content="{person}">' if person else ""
+        head = _FOREIGN.sub("", head).replace("<head>", f"<head>{whose}{self._head}", 1)
         return (head + found + rest).encode()
 
 
@@ -117,6 +121,6 @@ def _with_length(headers: Iterable[tuple[bytes, bytes]], length: int) -> list[tu
     return [*kept, (b"content-length", str(length).encode())]
 
 
-def guard(app: FastAPI, limit: int, *, login: bool = False) -> None:
+def guard(app: FastAPI, limit: int) -> None:
     """Put the door before everything else that the app has."""
-    app.add_middleware(Door, limit=limit, login=login)
+    app.add_middleware(Door, limit=limit)

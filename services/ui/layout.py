@@ -87,8 +87,9 @@ def _html(value: str, elem_id: str, *, js: str | None = None) -> gr.HTML:
     return gr.HTML(value, elem_id=elem_id or None, js_on_load=js, apply_default_css=False)
 
 
-def title(words: Words | None) -> str:
-    """The name, the light switch, and the words that assets/page.js puts where Gradio has none of ours."""
+def title(words: Words | None, *, leave: bool = False) -> str:
+    """The name, the light switch, the way out for somebody who has logged in, and the words that assets/page.js puts where Gradio has
+    none of ours."""
     names = (
         "copy",
         "edit",
@@ -106,5 +107,14 @@ def title(words: Words | None) -> str:
     return (
         f'<div class="name" data-language="{words.tag if words else ""}" data-words="{said}">'
         '<svg viewBox="0 0 32 24" aria-hidden="true"><path d="M1 23V11a7 7 0 0 1 14 0v12M17 23V11a7 7 0 0 1 14 0v12M0 23h32"/></svg>'
-        f'<span>Cloister</span><button id="theme" type="button" aria-label="{theme}" title="{theme}"></button></div>'
+        f'<span>Cloister</span><button id="theme" type="button" aria-label="{theme}" title="{theme}"></button>'
+        f"{_leave(words) if words and leave else ''}</div>"
+    )
+
+
+def _leave(words: Words) -> str:
+    said = escape(words.access.leave)
+    return (
+        f'<form id="leave" method="post" action="./logout"><button type="submit" aria-label="{said}" title="{said}">'
+        '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="M12 3H4v14h8M8 10h9M14 6.5 17.5 10 14 13.5"/></svg></button></form>'
     )

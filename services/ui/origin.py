@@ -10,13 +10,14 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.shared.hosts import Hosts, hostname
+from services.shared.secret import Secrets
 
 
 class Origin:
-    """Before everything else. `asked`: there is a password."""
+    """Before everything else. `passwords`: true once one is asked for."""
 
-    def __init__(self, app: ASGIApp, hosts: Hosts, *, asked: bool) -> None:
-        self._app, self._hosts, self._asked = app, hosts, asked
+    def __init__(self, app: ASGIApp, hosts: Hosts, *, passwords: Secrets) -> None:
+        self._app, self._hosts, self._passwords = app, hosts, passwords
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := self._refusal(scope)):
@@ -29,7 +30,7 @@ class Origin:
         headers = {name: value.decode("latin-1").lower() for name, value in scope["headers"]}
         host, origin = headers.get(b"host", ""), headers.get(b"origin", "")
         name = hostname(host)
-        if not self._asked and not self._hosts.know(name):
+        if not self._passwords and not self._hosts.know(name):
             return (
                 f"This page does not know itself by the name {name[:100]!r}: if that is right, add it to [api] hosts "
                 f"(CLOISTER_API__HOSTS={name[:100]}), or ask for a password (scripts/keys)."

@@ -75,7 +75,7 @@ class _Page:
 
     async def _open(self, language: str, request: gr.Request) -> Updates:
         chosen = _language(language, request)
-        return [*self._speak(chosen), *await self._account(chosen)]
+        return [*self._speak(chosen, request), *await self._account(chosen)]
 
     async def _switch(self, conversation: Any, language: str, request: gr.Request) -> Updates:
         chosen: Language = "en" if _language(language, request) == "zh" else "zh"
@@ -83,13 +83,13 @@ class _Page:
         if self._chat.running(_session(request)):
             self._switched[_session(request)] = chosen
         speed = statuses.speed(shown.turns[-1].speed, words) if shown.turns else ""
-        return [*self._speak(chosen), *await self._account(chosen), transcript.messages(shown, words), speed]
+        return [*self._speak(chosen, request), *await self._account(chosen), transcript.messages(shown, words), speed]
 
-    def _speak(self, language: Language) -> Updates:
+    def _speak(self, language: Language, request: gr.Request) -> Updates:
         words = WORDS[language]
         return [
             language,
-            title(words),
+            title(words, leave=bool(getattr(request.state, "person", ""))),
             panel.button(words),
             words.new,
             words.other,

@@ -20,11 +20,13 @@ from services.shared import secret
 from services.shared.hosts import Hosts
 from services.shared.settings import Settings
 from services.ui import door, page, session, theme
+from services.ui.access import Access
 from services.ui.chat import Chat
 from services.ui.client import Client
 from services.ui.history import History
 from services.ui.origin import Origin
 from services.ui.status import Watch
+from services.ui.streams import Streams
 
 # Seconds that answers under way get when the page is to end.
 GRACE = 2
@@ -34,7 +36,7 @@ def create_app(config: Settings, chat: Chat, client: Client, watch: Watch) -> Fa
     """The app for these settings; it keeps a history of the status as long as it runs, and closes the client when it ends.
 
     Raises:
-        SecretError: the file of the page's password can't be used.
+        SecretError: the file of the page's passwords can't be used.
     """
     passwords = secret.Secrets(config.ui.password)
     history = History(watch.current)
@@ -65,14 +67,15 @@ def create_app(config: Settings, chat: Chat, client: Client, watch: Watch) -> Fa
         ssr_mode=False,
         show_error=False,
         root_path=None if config.ui.path == "/" else config.ui.path.rstrip("/"),
-        auth=(lambda _, password: passwords.name(password) is not None) if passwords else None,
     )
     gradio = next(route.app for route in app.routes if isinstance(route, Mount) and isinstance(route.app, gr.routes.App))
     session.forget(gradio)
     # The whole conversation travels with a question, thoughts included: that is more than the API is sent of it.
-    door.guard(app, limit=4 * config.api.max_body, login=bool(passwords))
+    app.add_middleware(Streams)
+    app.add_middleware(Access, passwords=passwords, path=config.ui.path, gateway=config.ui.published is not None)
+    door.guard(app, limit=4 * config.api.max_body)
     addresses = [name for name in (config.ui.host, config.ui.published) if name]
-    app.add_middleware(Origin, hosts=Hosts(addresses, config.api.hosts), asked=bool(passwords))
+    app.add_middleware(Origin, hosts=Hosts(addresses, config.api.hosts), passwords=passwords)
     return app
 
 

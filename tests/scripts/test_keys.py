@@ -25,12 +25,16 @@ def secret(said: str) -> str:
     return re.findall(r"^  (cl-\S{43})$", said, re.MULTILINE)[0]
 
 
+def password(said: str) -> str:
+    """Of 128 bits, in what every keyboard shows at once."""
+    return re.findall(r"^  ([a-z2-7]{5}(?:-[a-z2-7]{5}){3}-[a-z2-7]{6})$", said, re.MULTILINE)[0]
+
+
 def test_the_first_run_makes_all_and_the_next_one_nothing(tmp_path: Path) -> None:
     said = keys(tmp_path)
     found = Secrets(tmp_path / "secrets/api_keys")
     assert found.name(secret(said)) == "first" and found.name(plain(tmp_path / "secrets/page_key")) == "page"
-    password = re.findall(r"^  (\S{22})$", said, re.MULTILINE)[0]
-    assert Secrets(tmp_path / "secrets/page_password").name(password) == "page"
+    assert Secrets(tmp_path / "secrets/page_password").name(password(said)) == "page"
     assert "CLOISTER_API__KEYS=" in said
     before = (tmp_path / "secrets/api_keys").read_text()
     assert "already" in keys(tmp_path) and (tmp_path / "secrets/api_keys").read_text() == before
@@ -58,9 +62,33 @@ def test_keys_with_limits_are_added_listed_and_taken_back(tmp_path: Path) -> Non
     assert anna not in keys(tmp_path, "list")
 
 
+def test_persons_get_passwords_of_their_own(tmp_path: Path) -> None:
+    everybody = password(keys(tmp_path))
+    anna, ben = (password(keys(tmp_path, "password", "add", name)) for name in ("anna", "ben"))
+    file = tmp_path / "secrets/page_password"
+    found = Secrets(file)
+    assert [found.name(said) for said in (everybody, anna, ben)] == ["page", "anna", "ben"]
+    assert not any(said in file.read_text() for said in (everybody, anna, ben))
+    assert keys(tmp_path, "password", "list").splitlines() == ["page (goes with any name)", "anna", "ben"]
+    assert keys(tmp_path, "list").splitlines() == ["first without limits", "page without limits"], "a password is no key"
+    inode = file.stat().st_ino
+    keys(tmp_path, "password", "remove", "anna")
+    assert found.refresh() and [found.name(said) for said in (everybody, anna, ben)] == ["page", None, "ben"]
+    keys(tmp_path, "password", "add", "anna")
+    assert found.refresh() and found.name(anna) is None and file.stat().st_ino == inode
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (["password"], "password add NAME, list or remove NAME"),
+        (["password", "ben"], "password add NAME, list or remove NAME"),
+        (["password", "add"], "needs a name"),
+        (["password", "add", "a b"], "a name is made of"),
+        (["password", "add", "ben", "--rpm", "1"], "unknown option --rpm"),
+        (["password", "add", "carl"], "a password of carl already"),
+        (["password", "remove", "nobody"], "no password of nobody"),
+        (["remove", "carl"], "no key named carl"),
         (["add"], "needs a name"),
         (["remove", "nobody"], "no key named nobody"),
         (["add", "a b"], "a name is made of"),
@@ -75,9 +103,11 @@ def test_keys_with_limits_are_added_listed_and_taken_back(tmp_path: Path) -> Non
 )
 def test_what_is_wrong_is_said_and_changes_nothing(tmp_path: Path, arguments: list[str], complaint: str) -> None:
     keys(tmp_path, "add", "anna")
-    before = (tmp_path / "secrets/api_keys").read_text()
+    keys(tmp_path, "password", "add", "carl")
+    files = [tmp_path / "secrets" / name for name in ("api_keys", "page_password")]
+    before = [file.read_text() for file in files]
     assert complaint in keys(tmp_path, *arguments, code=1)
-    assert (tmp_path / "secrets/api_keys").read_text() == before
+    assert [file.read_text() for file in files] == before
 
 
 def test_a_name_is_there_once(tmp_path: Path) -> None:

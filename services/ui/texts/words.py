@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.ui.texts.access import AccessWords
 from services.ui.texts.panel import PanelWords
 
 
@@ -101,3 +102,5 @@ class Words:
     terminal_stopped: str
     terminal_nobody: str
     terminal_usage: str
+
+    access: AccessWords
