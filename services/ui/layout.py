@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import json
 from html import escape
-from pathlib import Path
 
 import gradio as gr
 
 from services.ui import transcript
+from services.ui.kept import Kept
 from services.ui.panel import Panel
 from services.ui.texts import WORDS, Words
 
 TICK = 1.5  # seconds between two looks at the model's state
 CLICK = "element.addEventListener('click', event => event.target.closest('button') && trigger('click'))"
-KEEP = (Path(__file__).parent / "assets" / "kept.js").read_text(encoding="utf-8")
 
 
 class Layout:
@@ -26,7 +25,7 @@ class Layout:
 
     def __init__(self) -> None:
         self.language = gr.BrowserState("", storage_key="cloister-language", secret="cloister")
-        self.conversation = gr.HTML([], elem_id="kept", html_template="", js_on_load=KEEP, visible="hidden")
+        self.kept = Kept()
         self.answering = gr.Textbox("", visible=False)
         self.timer = gr.Timer(TICK)
         with gr.Row(elem_id="header"):
@@ -66,19 +65,11 @@ class Layout:
                 self.facts = _html("", "model")
                 self.speed = _html("", "speed")
 
-        self.spoken = [
-            self.language,
-            self.title,
-            self.panel.button,
-            self.new,
-            self.switch,
-            self.question,
-            self.send,
-            self.stop,
-            *self.examples,
-        ]
+        self.spoken = [self.language, self.title, self.new, self.switch, self.question, self.send, self.stop, *self.examples]
+        self.spoken.append(self.kept.words)
+        self.spoken.append(self.panel.button)
         self.state = [self.banner, self.hello, self.card, self.strip, self.facts]
-        shown = [self.chatbot, self.conversation, self.answering, self.speed]
+        shown = [self.chatbot, self.kept.news, self.answering, self.speed]
         self.flow = [*shown, self.question, self.welcome, self.new, self.send, self.stop]
 
 
@@ -93,7 +84,6 @@ def title(words: Words | None, *, leave: bool = False) -> str:
     names = (
         "copy",
         "edit",
-        "regenerate",
         "submit",
         "cancel",
         "to_the_end",

@@ -67,7 +67,7 @@ def test_follow_up_edit_answer_again_and_new(cloister: Cloister, visit: Visitors
     settled_with(me, "23", "12")
     me.ask("那如果是 40 个头,100 条腿呢?")
     settled_with(me, "30", "10")
-    me.page.get_by_label(ZH.regenerate).click()
+    me.page.get_by_label(ZH.regenerate).last.click()
     me.page.locator("#stop").wait_for()
     settled_with(me, "23", "12", "30", "10")
     me.page.hover("#chat .user-row >> nth=0")

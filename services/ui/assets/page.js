@@ -48,7 +48,7 @@
   // Icons of Gradio's, told by what they draw, since their names follow the browser and not the page.
   function name(chat) {
     for (const panel of chat.querySelectorAll(".message-buttons")) {
-      const buttons = [...panel.querySelectorAll("button")];
+      const buttons = [...panel.querySelectorAll(".icon-button-wrapper button")];
       const editing = panel.previousElementSibling?.querySelector("textarea");
       if (editing) {
         say(buttons[0], words.submit);
@@ -56,7 +56,7 @@
         say(editing, words.edit);
       } else {
         say(buttons[0], words.copy);
-        say(buttons[1], panel.classList.contains("message-buttons-right") ? words.edit : words.regenerate);
+        say(buttons[1], words.edit);
       }
     }
     say(chat.querySelector(".scroll-down-button-container button"), words.to_the_end);

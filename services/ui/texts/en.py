@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ui.texts import access, panel
+from services.ui.texts import access, library, panel
 from services.ui.texts.words import Example, Trouble, Words
 
 EN = Words(
@@ -91,6 +91,7 @@ EN = Words(
         "broken": Trouble("The answer broke off on its way.", "Try again."),
         "": Trouble("Something went wrong.", "Try again; if it stays so, look into Cloister's log."),
     },
+    library=library.EN,
     panel=panel.EN,
     terminal_hello="Cloister · {model}\n/new starts over, /quit or Ctrl-D leaves, Ctrl-C stops an answer.",
     terminal_stopped="stopped",

@@ -272,7 +272,7 @@ EN = PanelWords(
     live_none="no route to the internet",
     live_some="a route to the internet ({kinds})",
     live_bare="Without containers that is normal: Cloister sends nothing out, but no wall would keep it from doing so.",
-    live_alarm="In a container there should be none. Run the check.",
+    live_alarm="In Cloister's containers there should be none: run the check.",
     live_unknown="unknown",
 )
 
@@ -409,6 +409,6 @@ ZH = PanelWords(
     live_none="没有通往互联网的路由",
     live_some="有通往互联网的路由（{kinds}）",
     live_bare="不用容器时这是正常的：Cloister 不会往外发送，但也没有墙拦着它。",
-    live_alarm="在容器里不该有路由，请运行检查。",
+    live_alarm="Cloister 的容器里不该有路由，请运行检查。",
     live_unknown="不清楚",
 )

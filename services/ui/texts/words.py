@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.ui.texts.access import AccessWords
+from services.ui.texts.library import LibraryWords
 from services.ui.texts.panel import PanelWords
 
 
@@ -96,6 +97,7 @@ class Words:
     notice: str
     troubles: dict[str, Trouble]
 
+    library: LibraryWords
     panel: PanelWords
 
     terminal_hello: str
