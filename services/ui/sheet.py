@@ -44,7 +44,11 @@ def now(told: Told, history: History, words: Words) -> str:
         (
             w.answering,
             w.of.format(count=figure(engine.number("running")), all=figure(engine.number("sequences"))),
-            w.waiting.format(count=figure(waiting), time=spoken(words, longest)) if waiting else w.nobody_waits,
+            w.waiting.format(count=figure(waiting), time=spoken(words, longest))
+            if waiting
+            else DASH
+            if waiting is None
+            else w.nobody_waits,
             "",
         ),
         (

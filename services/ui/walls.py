@@ -22,7 +22,7 @@ def show(told: Told, words: Words) -> str:
     w, seen = words.panel, told.at("isolation")
     check = seen.at("checked")
     verdict, alarm = _verdict(check, words)
-    bare = bool(seen) and not seen.yes("contained")
+    bare = bool(seen.at("contained")) and not seen.yes("contained")
     how = f"<p>{escape(w.check_how)} <code>{COMMAND}</code> {escape(w.check_bare if bare and not check else '')}</p>"
     tried = f"{verdict}{how}{note(w.check_limits) if check else ''}"
     return section("isolation", w.isolation, [], _item(w.check, tried, alarm=alarm), _live(seen, words))
@@ -54,7 +54,7 @@ def _verdict(check: Told, words: Words) -> tuple[str, bool]:
 def _live(seen: Told, words: Words) -> str:
     """Whether the kernel knows a route to everywhere, as the API's process and this one see it."""
     w, here = words.panel, isolation.routes()
-    there = tuple(item.text() for item in seen.items("routes")) if seen else None
+    there = tuple(item.text() for item in seen.items("routes")) if seen.at("routes") else None
     walled = [routes for routes, inside in ((here, isolation.contained()), (there, seen.yes("contained"))) if inside and routes]
     open_ = [routes for routes in (here, there) if routes]
     rows = "".join(
