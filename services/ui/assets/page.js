@@ -125,7 +125,7 @@
 
   // Esc leaves an edit, or stops an answer. Enter sends an edit; an input method's own Enter is not ours.
   document.addEventListener("keydown", (event) => {
-    if (event.isComposing || event.keyCode === 229) return;
+    if (event.isComposing || event.keyCode === 229 || event.target.closest?.("dialog")) return;
     const edit = event.target.closest?.(".edit-textarea");
     const buttons = edit?.closest(".message-row")?.nextElementSibling?.querySelectorAll("button");
     if (event.key === "Escape") {
