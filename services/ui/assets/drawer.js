@@ -131,11 +131,13 @@
     return button;
   }
 
-  function drawMore(count) {
-    const { words } = talk, begun = talk.whole.turns.length > 0;
+  function drawMore(count, anew = false) {
+    const { words } = talk, begun = talk.whole.turns.length > 0, signature = [count, begun, words.more].join();
+    if (more.dataset.signature === signature && !anew) return; // what somebody is about to press stays where it is
+    more.dataset.signature = signature;
     const act = (text, work, usable = true) => make("button", { type: "button", disabled: !usable, onclick: work }, text);
     const sure = () => {
-      const keep = act(words.keep, () => drawMore(count));
+      const keep = act(words.keep, () => drawMore(count, true));
       more.replaceChildren(more.firstChild, make("p", {}, fill(words.sure, { count })), act(words.delete_all, async () => {
         await library.clear().catch(() => {});
         say("");
