@@ -12,6 +12,7 @@ import gradio as gr
 
 from services.ui import transcript
 from services.ui.kept import Kept
+from services.ui.panel import Panel
 from services.ui.texts import WORDS, Words
 
 TICK = 1.5  # seconds between two looks at the model's state
@@ -29,6 +30,7 @@ class Layout:
         self.timer = gr.Timer(TICK)
         with gr.Row(elem_id="header"):
             self.title = _html(title(None), "title")
+            self.panel = Panel()
             self.new = gr.Button("", elem_id="new", visible=False)
             self.switch = gr.Button("", elem_id="switch")
         self.banner = _html("", "banner")
@@ -65,6 +67,7 @@ class Layout:
 
         self.spoken = [self.language, self.title, self.new, self.switch, self.question, self.send, self.stop, *self.examples]
         self.spoken.append(self.kept.words)
+        self.spoken.append(self.panel.button)
         self.state = [self.banner, self.hello, self.card, self.strip, self.facts]
         shown = [self.chatbot, self.kept.news, self.answering, self.speed]
         self.flow = [*shown, self.question, self.welcome, self.new, self.send, self.stop]

@@ -14,10 +14,11 @@ from typing import Any
 import gradio as gr
 
 from services.ui import conversation as conversations
-from services.ui import kept, transcript
+from services.ui import kept, panel, transcript
 from services.ui import status as statuses
 from services.ui.chat import Chat
 from services.ui.conversation import Conversation
+from services.ui.history import History
 from services.ui.layout import Layout, title
 from services.ui.texts import WORDS, Language, Words, preferred
 
@@ -28,14 +29,14 @@ LOOK = 0.02  # seconds between two looks into the queue
 Updates = Sequence[Any]
 
 
-def build(chat: Chat, watch: statuses.Watch) -> gr.Blocks:
-    """The page over these answers and this status."""
-    return _Page(chat, watch).blocks
+def build(chat: Chat, watch: statuses.Watch, history: History) -> gr.Blocks:
+    """The page over these answers and this status, now and lately."""
+    return _Page(chat, watch, history).blocks
 
 
 class _Page:
-    def __init__(self, chat: Chat, watch: statuses.Watch) -> None:
-        self._chat, self._watch = chat, watch
+    def __init__(self, chat: Chat, watch: statuses.Watch, history: History) -> None:
+        self._chat, self._watch, self._history = chat, watch, history
         self._switched: dict[str, Language] = {}  # sessions that changed the language in the middle of an answer
         self.blocks: gr.Blocks
         with gr.Blocks(title="Cloister", analytics_enabled=False) as self.blocks:
@@ -68,6 +69,7 @@ class _Page:
         on.chatbot.edit(self._edit, [on.answering, *told], on.flow, **answer)
         on.stop.click(self._stop, None, None, **direct)
         on.new.click(None, js="() => cloister.talk.fresh()")
+        on.panel.connect(self._panel, on.language, **direct)
 
     # The words
 
@@ -100,6 +102,7 @@ class _Page:
                 for example in words.examples
             ),
             kept.words(words),
+            panel.button(words),
         ]
 
     # The model's state
@@ -118,6 +121,9 @@ class _Page:
         # The page believes that it is being answered, but it is not: the connection was lost in between.
         lost = answering and not self._chat.running(_session(request))
         return [*await self._account(_language(language, request)), "" if lost else gr.skip()]
+
+    async def _panel(self, language: str, request: gr.Request) -> str:
+        return panel.show(await self._watch.current(), self._history, _words(language, request))
 
     async def _restore(self, conversation: Any, language: str, request: gr.Request) -> Updates:
         """Show what the browser has kept: after a reload, or in another's place. An answer that is on its way there has nobody

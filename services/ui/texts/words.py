@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from services.ui.texts.access import AccessWords
 from services.ui.texts.library import LibraryWords
+from services.ui.texts.panel import PanelWords
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Words:
     troubles: dict[str, Trouble]
 
     library: LibraryWords
+    panel: PanelWords
 
     terminal_hello: str
     terminal_stopped: str
