@@ -143,6 +143,7 @@
         say("");
         search.focus();
       }), keep);
+      keep.previousSibling.className = "sure";
       keep.focus();
     };
     more.replaceChildren(make("summary", {}, words.more),

@@ -92,6 +92,8 @@
 
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
 
+  const joined = (one, other) => one + (one.endsWith("。") ? "" : " ") + other;
+
   window.cloister = { ...window.cloister, fill, files: {
     async markdown() {
       const whole = await current();
@@ -115,8 +117,8 @@
         await library.add(found);
         return fill(words.taken_in, { count: found.length });
       } catch (error) {
-        const why = error instanceof Refusal ? fill(words[error.sentence], error.values) + " " + words.choose : fill(words.trouble, { why: error?.name ?? "" });
-        return fill(words.refused, { file: file.name }) + " " + why;
+        const why = error instanceof Refusal ? joined(fill(words[error.sentence], error.values), words.choose) : fill(words.trouble, { why: error?.name ?? "" });
+        return joined(fill(words.refused, { file: file.name }), why);
       }
     },
   } };
