@@ -209,18 +209,6 @@ def test_copying_gives_the_answer_without_the_thought(fake: FakeApi, scripted_pa
     assert me.page.evaluate("navigator.clipboard.readText()") == "It **can** fly."
 
 
-def test_a_picture_in_an_answer_is_not_fetched_from_elsewhere(fake: FakeApi, scripted_page: str, visit: Visitors) -> None:
-    fake.default = [*say.answer("![spy](http://127.0.0.1:9/spy.png) <img src='http://127.0.0.1:9/two.png'> done"), *say.end()]
-    me = visit(scripted_page)
-    me.ask("Show!")
-    me.answered()
-    expect(log(me)).to_contain_text("done")
-    refused = [text for text in me.complaints if "Content Security Policy" in text]
-    assert refused
-    me.complaints.clear()
-    me.requested[:] = [url for url in me.requested if ":9/" not in url]  # asked for by the page, refused by the browser
-
-
 @pytest.mark.parametrize("code", ["engine_failed", "context_length_exceeded", "overloaded"])
 def test_an_error_is_shown_in_place_and_the_question_can_be_sent_again(
     fake: FakeApi, scripted_page: str, visit: Visitors, code: str
