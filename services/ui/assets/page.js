@@ -69,6 +69,10 @@
       }
     }
     for (const button of chat.querySelectorAll(".copy_code_button")) if (!button.copied) say(button, words.copy_code);
+    // What scrolls sideways is scrolled by the keyboard too.
+    for (const box of chat.querySelectorAll(":is(.katex-display, .prose table, .prose pre):not([tabindex])")) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    }
     say(chat.querySelector(".scroll-down-button-container button"), words.to_the_end);
     const log = chat.querySelector("[role=log]");
     if (log && words.conversation) log.setAttribute("aria-label", words.conversation);
