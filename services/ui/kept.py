@@ -7,10 +7,11 @@ back. Nothing of them is ever seen.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
+from services.ui.conversation import Stage, Turn
 from services.ui.texts import Words
 
 # The names of the events have to stand in the script, else Gradio does not know them.
@@ -33,8 +34,9 @@ class Kept:
 
 
 def words(words: Words) -> dict[str, Any]:
-    """What the scripts say, in one language."""
-    return {"again": words.regenerate, **dataclasses.asdict(words.library)}
+    """What the scripts say, in one language, and what a turn looks like: files that are imported are held to it."""
+    shape = {"turn": dataclasses.asdict(Turn("")), "stages": list(get_args(Stage))}
+    return {"again": words.regenerate, "shape": shape, **dataclasses.asdict(words.library)}
 
 
 def turn(event: gr.EventData) -> str:

@@ -97,8 +97,11 @@ def title(words: Words | None, *, leave: bool = False) -> str:
     if words:
         said = escape(json.dumps({name: getattr(words, name) for name in names} | asdict(words.feel), ensure_ascii=False))
     theme = escape(words.theme) if words else ""
+    shelf = escape(words.library.open) if words else ""
     return (
         f'<div class="name" data-language="{words.tag if words else ""}" data-words="{said}">'
+        f'<button id="shelf" type="button" aria-label="{shelf}" title="{shelf}" aria-expanded="false" aria-controls="library">'
+        '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="M3 5h14M3 10h14M3 15h9"/></svg></button>'
         '<svg viewBox="0 0 32 24" aria-hidden="true"><path d="M1 23V11a7 7 0 0 1 14 0v12M17 23V11a7 7 0 0 1 14 0v12M0 23h32"/></svg>'
         f'<span>Cloister</span><button id="theme" type="button" aria-label="{theme}" title="{theme}"></button>'
         f"{_leave(words) if words and leave else ''}</div>"

@@ -77,7 +77,7 @@ def test_what_a_browser_keeps_goes_by_the_person(fake: FakeApi, scripted_page: s
     me.ask("What is it?")
     me.answered()
     assert me.page.evaluate("cloisterKey('x')") == "cloister-x"
-    assert me.page.evaluate("sessionStorage.getItem('cloister-conversation')")
+    assert me.page.evaluate("sessionStorage.getItem('cloister-open')")
     expect(me.page.locator("#leave")).to_have_count(0)
     me.page.evaluate("document.head.insertAdjacentHTML('beforeend', '<meta name=\"cloister-person\" content=\"abc\">')")
     assert me.page.evaluate("cloisterKey('x')") == "cloister-abc-x"

@@ -139,13 +139,14 @@ def test_answer_again_edit_and_new(fake: FakeApi, scripted_page: str, visit: Vis
 def test_new_in_the_middle_of_an_answer(fake: FakeApi, scripted_page: str, visit: Visitors) -> None:
     fake.default = say.endless()
     me = visit(scripted_page)
-    me.ask("Talk!")
-    expect(log(me)).to_contain_text("word")
-    me.page.click("#new")
-    expect(me.page.locator("#examples")).to_be_visible()
-    assert fake.cancelled.wait(20)
-    me.answered()
-    expect(me.page.locator("#chat")).to_be_hidden()
+    for _ in range(5):
+        me.ask("Talk!")
+        expect(log(me)).to_contain_text("word")
+        me.page.click("#new")
+        expect(me.page.locator("#examples")).to_be_visible()
+        assert fake.cancelled.wait(20)
+        me.answered()
+        expect(me.page.locator("#chat")).to_be_hidden()
 
 
 def test_enter_sends_and_shift_enter_does_not(fake: FakeApi, scripted_page: str, visit: Visitors) -> None:

@@ -25,7 +25,7 @@
     const edit = event.target.closest?.(".edit-textarea");
     const buttons = edit?.closest(".message-row")?.nextElementSibling?.querySelectorAll("button");
     if (event.key === "Escape") {
-      if (!edit && document.querySelector("dialog[open], [role=dialog]:popover-open")) return;
+      if (!edit && document.querySelector("dialog[open]:not(#library), #library:modal, [role=dialog]:popover-open")) return;
       const way = buttons ? buttons[1] : document.getElementById("stop");
       if (visible(way)) way.click();
     } else if (event.key === "Enter" && !event.shiftKey && buttons) {
