@@ -32,6 +32,7 @@ WAYS = ("/login", "/logout")
 # What the page asks for by itself, again and again: nobody needs to be there for that.
 IDLE = ("/gradio_api/run/predict", "/gradio_api/heartbeat/")
 STREAMS = ("/gradio_api/queue/data", "/gradio_api/heartbeat/")
+UNKEPT = {"Cache-Control": "no-store"}
 DEVICE_KEPT = 400 * 24 * 3600  # seconds: as long as browsers keep a cookie
 
 
@@ -41,6 +42,7 @@ class Access:
 
     def __init__(self, app: ASGIApp, passwords: Secrets, *, path: str = "/", gateway: bool = False) -> None:
         self._app, self._passwords, self._path, self._gateway = app, passwords, path.rstrip("/") or "/", gateway
+        self._above = f"{self._path}/" if self._path != "/" else "./"  # no setting says what it stands below: it is told from here
         self._visits, self._throttle = Visits(passwords), Throttle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +65,7 @@ class Access:
         elif path in OPEN:
             await self._app(scope, receive, send)
         elif path == "/" and scope["method"] in ("GET", "HEAD"):
-            await self._to("login")(scope, receive, send)
+            await self._first(scope)(scope, receive, send)
         else:
             await PlainTextResponse("log in first\n", 401)(scope, receive, send)
 
@@ -104,6 +106,14 @@ class Access:
             ending.cancel()
 
     # The ways in and out
+
+    def _first(self, scope: Scope) -> Response:
+        """Somebody comes for the page and is not known to be inside. Who followed a link of another site may be: a strict cookie is only
+        sent once a page of ours has sent them on."""
+        if HTTPConnection(scope).headers.get("sec-fetch-site") == "cross-site":
+            onward = f'<!doctype html><title>Cloister</title><meta http-equiv="refresh" content="0; url={self._above}login">'
+            return HTMLResponse(onward, headers=UNKEPT)
+        return self._to("login")
 
     async def _way(self, path: str, request: Request, visit: Visit | None) -> Response:
         if path == "/logout" and request.method == "POST":
@@ -169,13 +179,12 @@ class Access:
         return any(name != ANYBODY for name in self._passwords.names())
 
     def _page(self, language: Language, *, said: str = "", good: bool = False, status: int = 200, after: int = 0) -> Response:
-        headers = {"Cache-Control": "no-store"} | ({"Retry-After": str(after)} if after else {})
+        headers = UNKEPT | ({"Retry-After": str(after)} if after else {})
         return HTMLResponse(login.page(language, names=self._names(), said=said, good=good), status, headers)
 
     def _to(self, where: str) -> Response:
-        """On to another address of ours. Where the settings don't say what the page stands below, it is told from here."""
-        above = f"{self._path}/" if self._path != "/" else "./"
-        return RedirectResponse(above + where, 303, {"Cache-Control": "no-store"})
+        """On to another address of ours."""
+        return RedirectResponse(self._above + where, 303, UNKEPT)
 
     # Cookies
 

@@ -9,12 +9,13 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import httpx
 
 from services.shared.progress import Progress
+from services.ui.told import Told
 
 State = Literal["starting", "preparing", "loading", "ready", "failed"]
 STATES: tuple[State, ...] = ("starting", "preparing", "loading", "ready", "failed")
@@ -36,12 +37,13 @@ class Model:
 
 @dataclass(frozen=True)
 class Status:
-    """How the API is. `starting` stands for an API that does not answer yet."""
+    """How the API is. `starting` stands for an API that does not answer yet. `told`: all that it told."""
 
     state: State
     progress: Progress | None = None
     model: Model | None = None
     notice: str | None = None
+    told: Told = field(default_factory=Told, compare=False)
 
 
 @dataclass(frozen=True)
@@ -247,4 +249,4 @@ def _status(data: dict[str, Any]) -> Status:
     if found := data.get("model"):
         kind = (found.get("source") or {}).get("kind") or ""
         model = Model(found["name"], found.get("title") or found["name"], found["quant"], int(found.get("context") or 0), kind)
-    return Status(data["state"], progress, model, data.get("notice"))
+    return Status(data["state"], progress, model, data.get("notice"), Told(data))

@@ -6,17 +6,18 @@ Empty of words: those come with the first event, when the visitor's language is 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from html import escape
-from pathlib import Path
 
 import gradio as gr
 
-from services.ui import transcript
+from services.ui import markdown
+from services.ui.kept import Kept
+from services.ui.panel import Panel
 from services.ui.texts import WORDS, Words
 
 TICK = 1.5  # seconds between two looks at the model's state
 CLICK = "element.addEventListener('click', event => event.target.closest('button') && trigger('click'))"
-KEEP = (Path(__file__).parent / "assets" / "kept.js").read_text(encoding="utf-8")
 
 
 class Layout:
@@ -25,11 +26,12 @@ class Layout:
 
     def __init__(self) -> None:
         self.language = gr.BrowserState("", storage_key="cloister-language", secret="cloister")
-        self.conversation = gr.HTML([], elem_id="kept", html_template="", js_on_load=KEEP, visible="hidden")
+        self.kept = Kept()
         self.answering = gr.Textbox("", visible=False)
         self.timer = gr.Timer(TICK)
         with gr.Row(elem_id="header"):
             self.title = _html(title(None), "title")
+            self.panel = Panel()
             self.new = gr.Button("", elem_id="new", visible=False)
             self.switch = gr.Button("", elem_id="switch")
         self.banner = _html("", "banner")
@@ -48,7 +50,7 @@ class Layout:
                 editable="user",
                 buttons=["copy"],
                 group_consecutive_messages=False,
-                latex_delimiters=transcript.DELIMITERS,
+                latex_delimiters=markdown.DELIMITERS,
                 feedback_options=None,
                 layout="bubble",
             )
@@ -65,8 +67,10 @@ class Layout:
                 self.speed = _html("", "speed")
 
         self.spoken = [self.language, self.title, self.new, self.switch, self.question, self.send, self.stop, *self.examples]
+        self.spoken.append(self.kept.words)
+        self.spoken.append(self.panel.button)
         self.state = [self.banner, self.hello, self.card, self.strip, self.facts]
-        shown = [self.chatbot, self.conversation, self.answering, self.speed]
+        shown = [self.chatbot, self.kept.news, self.answering, self.speed]
         self.flow = [*shown, self.question, self.welcome, self.new, self.send, self.stop]
 
 
@@ -81,7 +85,6 @@ def title(words: Words | None, *, leave: bool = False) -> str:
     names = (
         "copy",
         "edit",
-        "regenerate",
         "submit",
         "cancel",
         "to_the_end",
@@ -90,10 +93,15 @@ def title(words: Words | None, *, leave: bool = False) -> str:
         "language",
         "placeholder",
     )
-    said = escape(json.dumps({name: getattr(words, name) for name in names}, ensure_ascii=False)) if words else ""
+    said = ""
+    if words:
+        said = escape(json.dumps({name: getattr(words, name) for name in names} | asdict(words.feel), ensure_ascii=False))
     theme = escape(words.theme) if words else ""
+    shelf = escape(words.library.open) if words else ""
     return (
         f'<div class="name" data-language="{words.tag if words else ""}" data-words="{said}">'
+        f'<button id="shelf" type="button" aria-label="{shelf}" title="{shelf}" aria-expanded="false" aria-controls="library">'
+        '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="M3 5h14M3 10h14M3 15h9"/></svg></button>'
         '<svg viewBox="0 0 32 24" aria-hidden="true"><path d="M1 23V11a7 7 0 0 1 14 0v12M17 23V11a7 7 0 0 1 14 0v12M0 23h32"/></svg>'
         f'<span>Cloister</span><button id="theme" type="button" aria-label="{theme}" title="{theme}"></button>'
         f"{_leave(words) if words and leave else ''}</div>"

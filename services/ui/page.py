@@ -6,8 +6,8 @@ conversation is handed in by the browser with each event and handed back.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Sequence
 from html import escape
 from typing import Any
@@ -15,29 +15,29 @@ from typing import Any
 import gradio as gr
 
 from services.ui import conversation as conversations
+from services.ui import kept, panel, transcript
 from services.ui import status as statuses
-from services.ui import transcript
 from services.ui.chat import Chat
 from services.ui.conversation import Conversation
+from services.ui.history import History
 from services.ui.layout import Layout, title
 from services.ui.texts import WORDS, Language, Words, preferred
 
 # Answers that Gradio lets run at once. Its own 40 would keep the next visitor waiting without a word; the API's queue has words.
 AT_ONCE = 1000
 LOOK = 0.02  # seconds between two looks into the queue
-KEPT = 1.0  # seconds between two times that the browser is handed a growing conversation to keep
 
 Updates = Sequence[Any]
 
 
-def build(chat: Chat, watch: statuses.Watch) -> gr.Blocks:
-    """The page over these answers and this status."""
-    return _Page(chat, watch).blocks
+def build(chat: Chat, watch: statuses.Watch, history: History) -> gr.Blocks:
+    """The page over these answers and this status, now and lately."""
+    return _Page(chat, watch, history).blocks
 
 
 class _Page:
-    def __init__(self, chat: Chat, watch: statuses.Watch) -> None:
-        self._chat, self._watch = chat, watch
+    def __init__(self, chat: Chat, watch: statuses.Watch, history: History) -> None:
+        self._chat, self._watch, self._history = chat, watch, history
         self._switched: dict[str, Language] = {}  # sessions that changed the language in the middle of an answer
         self.blocks: gr.Blocks
         with gr.Blocks(title="Cloister", analytics_enabled=False) as self.blocks:
@@ -54,20 +54,23 @@ class _Page:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         direct = {**quiet, "queue": False}
         answer = {**quiet, "concurrency_limit": None}
-        told = [on.conversation, on.language]
+        told = [on.kept.whole, on.language]
         self.blocks.load(self._open, [on.language], [*on.spoken, *on.state], **direct)
         on.switch.click(self._switch, told, [*on.spoken, *on.state, on.chatbot, on.speed], **direct)
         on.timer.tick(self._tick, [on.language, on.answering], [*on.state, on.answering], **direct)
-        on.answering.change(self._settle, [on.answering, *told], on.flow, **direct)
-        on.conversation.submit(self._restore, told, on.flow, **direct)
+        on.answering.change(None, on.answering, js="(answering) => { if (!answering) cloister.talk.settle(); }")
+        on.kept.whole.submit(self._restore, told, on.flow, **answer)
+        on.kept.whole.show(self._go, [on.answering, *told], on.flow, **direct)
 
         gr.on([on.question.submit, on.send.click], self._ask, [on.question, on.answering, *told], on.flow, **answer)
         for number, example in enumerate(on.examples):
             example.click(self._example(number), [on.answering, *told], on.flow, **answer)
-        gr.on([on.chatbot.retry, on.chatbot.option_select], self._again, [on.answering, *told], on.flow, **answer)
+        on.kept.whole.again(self._again, [on.answering, *told], on.flow, **answer)
+        on.chatbot.option_select(self._again, [on.answering, *told], on.flow, **answer)
         on.chatbot.edit(self._edit, [on.answering, *told], on.flow, **answer)
         on.stop.click(self._stop, None, None, **direct)
-        on.new.click(self._new, None, on.flow, **answer)
+        on.new.click(None, js="() => cloister.talk.fresh()")
+        on.panel.connect(self._panel, on.language, **direct)
 
     # The words
 
@@ -80,8 +83,10 @@ class _Page:
         words, shown = WORDS[chosen], conversations.parse(conversation)
         if self._chat.running(_session(request)):
             self._switched[_session(request)] = chosen
-        speed = statuses.speed(shown.turns[-1].speed, words) if shown.turns else ""
-        return [*self._speak(chosen, request), *await self._account(chosen), transcript.messages(shown, words), speed]
+        look = [*self._speak(chosen, request), *await self._account(chosen)]
+        if self._chat.running(_session(request)):
+            return [*look, gr.skip(), gr.skip()]  # the answer on its way brings them
+        return [*look, transcript.messages(shown, words), statuses.speed(shown.turns[-1].speed, words) if shown.turns else ""]
 
     def _speak(self, language: Language, request: gr.Request) -> Updates:
         words = WORDS[language]
@@ -97,6 +102,8 @@ class _Page:
                 f'<button type="button" class="example"><b>{escape(example.title)}</b><span>{escape(example.question)}</span></button>'
                 for example in words.examples
             ),
+            kept.words(words),
+            panel.button(words),
         ]
 
     # The model's state
@@ -116,21 +123,27 @@ class _Page:
         lost = answering and not self._chat.running(_session(request))
         return [*await self._account(_language(language, request)), "" if lost else gr.skip()]
 
-    async def _settle(self, answering: str, conversation: Any, language: str, request: gr.Request) -> Updates:
-        """After an answer; does something only where its end never arrived."""
-        shown = conversations.parse(conversation)
-        if answering or not shown.turns or not shown.turns[-1].under_way:
-            return [gr.skip()] * len(self._on.flow)
-        return await self._restore(conversation, language, request)
+    async def _panel(self, language: str, request: gr.Request) -> str:
+        return panel.show(await self._watch.current(), self._history, _words(language, request))
 
     async def _restore(self, conversation: Any, language: str, request: gr.Request) -> Updates:
-        """After a reload: shows what the browser has kept."""
+        """Show what the browser has kept: after a reload, or in another's place. An answer that is on its way there has nobody
+        who waits for it."""
+        if running := self._chat.running(_session(request)):
+            running.stop(None)
+            await running.finished.wait()
+            await asyncio.sleep(5 * LOOK)  # for what Gradio still says of it
         shown = conversations.parse(conversation)
-        if not shown.turns:
-            return [gr.skip()] * len(self._on.flow)
-        if shown.turns[-1].under_way:
+        if shown.turns and shown.turns[-1].under_way:
             shown.turns[-1].stage = "lost"
         return self._end(shown, _words(language, request))
+
+    async def _go(self, data: gr.EventData, answering: str, conversation: Any, language: str, request: gr.Request) -> Updates:
+        """To another version of a question or an answer."""
+        shown = conversations.parse(conversation)
+        if (turn := shown.find(kept.turn(data))) and not answering:
+            shown.show(turn)
+        return self._show(shown, _words(language, request), answering=answering)
 
     # The conversation
 
@@ -155,11 +168,14 @@ class _Page:
 
         return ask
 
-    async def _again(self, answering: str, conversation: Any, language: str, request: gr.Request) -> AsyncGenerator[Updates, None]:
+    async def _again(
+        self, data: gr.EventData, answering: str, conversation: Any, language: str, request: gr.Request
+    ) -> AsyncGenerator[Updates, None]:
+        """Another version of the answer that the event names, or of the last."""
         shown = conversations.parse(conversation)
         if not shown.turns or answering:
             return
-        shown.again()
+        shown.again(shown.find(kept.turn(data)))
         async for updates in self._answer(shown, language, request):
             yield updates
 
@@ -167,10 +183,11 @@ class _Page:
         self, data: gr.EditData, answering: str, conversation: Any, language: str, request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
         shown, question = conversations.parse(conversation), str(data.value).strip()
-        turn = transcript.turn_at(shown, _words(language, request), int(data.index))  # type: ignore[arg-type]
-        if answering or not 0 <= turn < len(shown.turns):
+        place = transcript.turn_at(shown, _words(language, request), int(data.index))  # type: ignore[arg-type]
+        if answering or not 0 <= place < len(shown.turns):
             return
-        if not question or question == shown.turns[turn].question:
+        turn = shown.turns[place]
+        if not question or question == turn.question:
             yield self._show(shown, _words(language, request))
             return
         shown.edit(turn, question)
@@ -182,47 +199,32 @@ class _Page:
         words, session = _words(language, request), _session(request)
         shows, hides = gr.update(visible=True), gr.update(visible=False)
         yield [*self._show(shown, words, answering="yes")[:4], first.get("question", gr.skip()), hides, shows, hides, shows]
-        handed = time.monotonic()
         try:
             async with contextlib.aclosing(self._chat.answer(session, shown)) as moments:
                 async for moment in moments:
                     words = WORDS[self._switched[session]] if session in self._switched else words
-                    if not moment.turns[-1].under_way:
-                        yield self._end(moment, words)
-                        continue
-                    updates = list(self._show(moment, words, answering="yes"))
-                    if time.monotonic() - handed < KEPT:
-                        updates[self._on.flow.index(self._on.conversation)] = gr.skip()
-                    else:
-                        handed = time.monotonic()
-                    yield updates
+                    yield self._show(moment, words, answering="yes") if moment.turns[-1].under_way else self._end(moment, words)
         finally:
             self._switched.pop(session, None)
 
     def _show(self, shown: Conversation, words: Words, *, answering: str = "") -> Updates:
-        last = shown.turns[-1]
+        speed = shown.turns[-1].speed if shown.turns else 0.0
         head = [
-            gr.update(value=transcript.messages(shown, words), visible=True),
-            shown.dump(),
+            gr.update(value=transcript.messages(shown, words), visible=bool(shown.turns)),
+            shown.news(),
             answering,
-            statuses.speed(last.speed, words),
+            statuses.speed(speed, words),
         ]
         return [*head, *[gr.skip()] * (len(self._on.flow) - len(head))]
 
     def _end(self, shown: Conversation, words: Words) -> Updates:
-        shows, hides = gr.update(visible=True), gr.update(visible=False)
-        return [*self._show(shown, words)[:4], gr.skip(), hides, shows, shows, hides]
+        """Nothing is under way; the welcome stands where there is no conversation yet."""
+        begun, empty = gr.update(visible=bool(shown.turns)), gr.update(visible=not shown.turns)
+        return [*self._show(shown, words)[:4], gr.skip(), empty, begun, gr.update(visible=True), gr.update(visible=False)]
 
     async def _stop(self, request: gr.Request) -> None:
         if running := self._chat.running(_session(request)):
             running.stop()
-
-    async def _new(self, request: gr.Request) -> Updates:
-        if running := self._chat.running(_session(request)):
-            running.stop(None)
-            await running.finished.wait()
-        shows, hides = gr.update(visible=True), gr.update(visible=False)
-        return [gr.update(value=[], visible=False), [], "", "", gr.skip(), shows, hides, shows, hides]
 
 
 def _language(stored: str, request: gr.Request) -> Language:

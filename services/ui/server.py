@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import sys
@@ -22,6 +23,7 @@ from services.ui import door, page, session, theme
 from services.ui.access import Access
 from services.ui.chat import Chat
 from services.ui.client import Client
+from services.ui.history import History
 from services.ui.origin import Origin
 from services.ui.status import Watch
 from services.ui.streams import Streams
@@ -31,17 +33,20 @@ GRACE = 2
 
 
 def create_app(config: Settings, chat: Chat, client: Client, watch: Watch) -> FastAPI:
-    """The app for these settings; it closes the client when it ends.
+    """The app for these settings; it keeps a history of the status as long as it runs, and closes the client when it ends.
 
     Raises:
         SecretError: the file of the page's passwords can't be used.
     """
     passwords = secret.Secrets(config.ui.password)
+    history = History(watch.current)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with client:
+            recording = asyncio.create_task(history.record())
             yield
+            recording.cancel()
 
     app = FastAPI(title="Cloister", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -52,7 +57,7 @@ def create_app(config: Settings, chat: Chat, client: Client, watch: Watch) -> Fa
     app.mount(door.ASSETS_PATH, StaticFiles(directory=door.ASSETS))
     gr.mount_gradio_app(
         app,
-        page.build(chat, watch),
+        page.build(chat, watch, history),
         path="/",
         server_name=config.ui.host,
         server_port=config.ui.port,

@@ -43,6 +43,7 @@ class Streams:
                 return
             sessions += _named(body)
             receive = _again(body, receive)
+            del body
         if not all(self._owns(visit, session) for session in sessions):
             await PlainTextResponse("this is somebody else's\n", 403)(scope, receive, send)
             return
@@ -67,14 +68,12 @@ def _named(body: bytes) -> list[str]:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """A body that has been read, for the next reader."""
-    read = False
+    """A body that has been read, for the next reader, and then no longer held."""
+    unread = [body]
 
     async def receiver() -> Message:
-        nonlocal read
-        if read:
-            return await receive()
-        read = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
+        return await receive()
 
     return receiver

@@ -105,7 +105,11 @@ class Visitor:
         self.page.locator("#chat .user-row").nth(before).wait_for()
 
     def answered(self) -> None:
-        """Wait until nothing is under way."""
+        """Wait until nothing is under way, and what is shown is what the browser keeps."""
+        self.page.wait_for_function(
+            "() => !cloister.talk.underWay && cloister.talk.path().length === document.querySelectorAll('#chat .user-row').length",
+            timeout=3 * PATIENCE,
+        )
         self.page.wait_for_selector("#send", state="visible", timeout=3 * PATIENCE)
 
     def sideways(self) -> int:

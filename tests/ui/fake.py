@@ -177,3 +177,60 @@ def endless(text: str = "word ") -> list[Step]:
     """An answer that goes on until the client leaves (or a minute passes)."""
     piece = delta(content=text)
     return [step for _ in range(1200) for step in (piece, pause(0.05))]
+
+
+def rich(**engine: Any) -> dict[str, Any]:
+    """A status with everything that the status panel shows; `engine`: other figures of the engine."""
+    source = {"kind": "hub", "repo": "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "revision": "main", "commit": "ad9f0ae0" * 5}
+    figures = {
+        "since": "2026-11-24T07:00:00+00:00",
+        "restarts": 1,
+        "threads": 4,
+        "threads_reason": "limited by physical cores (CPU affinity: 8, physical cores: 4)",
+        "threads_wanted": 0,
+        "threads_now": 3,
+        "variant": "haswell",
+        "running": 2,
+        "waiting": 3,
+        "waiting_seconds": 12.5,
+        "sequences": 8,
+        "cells_used": 4096,
+        "cells": 16384,
+        "tokens_per_second": 21.5,
+        "prompt_tokens": 12_345,
+        "generated_tokens": 67_890,
+        "memory": 1_600_000_000,
+        "stored": 0,
+        "preempted": 1,
+        "evicted": 4,
+        "throttled_seconds": 1.5,
+        "step_seconds": 100.0,
+        "decode_seconds": 90.0,
+    }
+    return {
+        **READY,
+        "model": {
+            **MODEL,
+            "name": "deepseek-r1-distill-qwen-1.5b",
+            "title": "DeepSeek R1 Distill Qwen 1.5B",
+            "parameters": 1_777_088_000,
+            "size": 1_117_320_000,
+            "context_trained": 131_072,
+            "source": source,
+            "sha256": "0123456789abcdef" * 4,
+            "files": [{"path": "model.safetensors", "size": 3_554_214_621, "sha256": "fedcba9876543210" * 4}],
+            "tools": {"cloister": "0.1.0", "gguf": "0.17.1"},
+            "adapters": ["poet"],
+            "created": "2026-11-24T06:30:00+00:00",
+        },
+        "engine": {**figures, **engine},
+        "machine": {"cpus": 8, "cores": 4, "quota": None, "memory": 8_000_000_000, "memory_available": 5_000_000_000},
+        "isolation": {"contained": True, "routes": [], "checked": None},
+        "since": "2026-11-24T06:00:00+00:00",
+    }
+
+
+def checked(**closed: int) -> dict[str, Any]:
+    """The result of scripts/verify-isolation: of 25 ways, so many were closed; -1: nothing could be tried."""
+    containers = [{"name": name, "tried": 25 if count >= 0 else 0, "closed": max(count, 0)} for name, count in closed.items()]
+    return {"at": "2026-11-24T08:00:00Z", "containers": containers}

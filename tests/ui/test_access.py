@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import threading
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
 
-from services.shared.secret import digest
+from services.shared.secret import Secrets, digest
 from services.ui import login
-from services.ui.access import address
+from services.ui.access import Access, address
 from services.ui.texts import EN, ZH
-from services.ui.visits import identity
+from services.ui.visits import IDLE, Visits, identity
 from tests.ui import fake as say
 from tests.ui.conftest import serve_page
 from tests.ui.fake import FakeApi
@@ -202,6 +204,26 @@ def test_the_first_password_closes_a_page_that_was_open(fake: FakeApi, tmp_path:
         process.wait(20)
 
 
+def test_an_open_page_alone_does_not_keep_the_login(tmp_path: Path) -> None:
+    asyncio.run(_days_go_by(tmp_path))
+
+
+async def _days_go_by(tmp_path: Path) -> None:
+    (tmp_path / "passwords").write_text(f"anna {digest('a').hex()}\n")
+    now = 0.0
+    access = Access(PlainTextResponse("inside"), Secrets(tmp_path / "passwords"))
+    access._visits = Visits(access._passwords, lambda: now)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(access), base_url="http://page:7860") as anna:
+        for path, status in (("/gradio_api/run/predict", 401), ("/gradio_api/queue/join", 200)):
+            assert (await anna.post("/login", data={"name": "anna", "password": "a"})).status_code == 303
+            for _ in range(2):
+                now += 0.6 * IDLE
+                said = await anna.post(path)
+            assert said.status_code == status, path
+        now += IDLE + 1
+        assert (await anna.post(path)).status_code == 401
+
+
 def test_guesses_have_to_wait_and_a_known_browser_does_not_wait_for_strangers(house: House) -> None:
     anna, stranger, fresh = house.inside("anna"), house.browser(), house.browser()
     anna.post("/logout")
@@ -218,6 +240,11 @@ def test_guesses_have_to_wait_and_a_known_browser_does_not_wait_for_strangers(ho
     assert answer.status_code == 303, "the wait has an end, also for somebody who kept on trying"
     assert house.log.count("login refused") == 6 and "login person=anna" in house.log
     assert "guess" not in house.log
+
+
+def test_who_follows_a_link_of_another_site_is_sent_on_by_a_page_of_ours(house: House) -> None:
+    onward = house.browser(**{"Sec-Fetch-Site": "cross-site", "Origin": ""}).get("/")
+    assert onward.status_code == 200 and 'content="0; url=./login"' in onward.text and "no-store" in onward.headers["cache-control"]
 
 
 def test_nothing_that_was_typed_is_logged(house: House) -> None:

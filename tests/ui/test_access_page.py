@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from services.shared.secret import digest
@@ -76,7 +77,7 @@ def test_what_a_browser_keeps_goes_by_the_person(fake: FakeApi, scripted_page: s
     me.ask("What is it?")
     me.answered()
     assert me.page.evaluate("cloisterKey('x')") == "cloister-x"
-    assert me.page.evaluate("sessionStorage.getItem('cloister-conversation')")
+    assert me.page.evaluate("sessionStorage.getItem('cloister-open')")
     expect(me.page.locator("#leave")).to_have_count(0)
     me.page.evaluate("document.head.insertAdjacentHTML('beforeend', '<meta name=\"cloister-person\" content=\"abc\">')")
     assert me.page.evaluate("cloisterKey('x')") == "cloister-abc-x"
@@ -165,6 +166,19 @@ def test_one_after_the_other_in_one_browser(fake: FakeApi, browser: Browser, con
     assert "diary" not in page.content()
 
 
+def test_a_link_on_another_site_leads_inside(
+    fake: FakeApi, browser: Browser, contexts: list[BrowserContext], closed_page: str, scripted_page: str
+) -> None:
+    page = stranger(browser, contexts)
+    page.goto(closed_page)
+    enter(page, "anna")
+    expect(page.locator("#hello h1")).to_be_visible()
+    page.goto(scripted_page.replace("127.0.0.1", "localhost") + "/livez")
+    page.evaluate("url => { location.href = url }", closed_page)
+    expect(page.locator("#hello h1")).to_be_visible()
+    assert page.url == closed_page + "/"
+
+
 def test_a_password_that_is_taken_back_ends_the_page(
     fake: FakeApi, browser: Browser, contexts: list[BrowserContext], tmp_path: Path
 ) -> None:
@@ -243,6 +257,7 @@ def test_the_login_on_a_phone_in_light_and_dark(
     for control in page.locator("a, input:not([type=hidden]), button").all():
         box = control.bounding_box()
         assert box and box["height"] >= 40 and box["x"] >= 0 and box["x"] + box["width"] <= 360
+    assert Axe().run(page).response["violations"] == []
     background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert background == ("rgb(25, 24, 22)" if dark else "rgb(250, 247, 241)")
 

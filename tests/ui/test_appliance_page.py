@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import signal
 
 import httpx
@@ -67,7 +69,7 @@ def test_follow_up_edit_answer_again_and_new(cloister: Cloister, visit: Visitors
     settled_with(me, "23", "12")
     me.ask("那如果是 40 个头,100 条腿呢?")
     settled_with(me, "30", "10")
-    me.page.get_by_label(ZH.regenerate).click()
+    me.page.get_by_label(ZH.regenerate).last.click()
     me.page.locator("#stop").wait_for()
     settled_with(me, "23", "12", "30", "10")
     me.page.hover("#chat .user-row >> nth=0")
@@ -114,6 +116,22 @@ def test_a_question_that_is_too_long(cloister: Cloister, visit: Visitors) -> Non
     expect(me.page.locator(".note.trouble")).to_contain_text(EN.troubles["context_length_exceeded"].what)
     context = httpx.get(cloister.api_url + "/v1/status").json()["model"]["context"]
     expect(me.page.locator(".note.trouble")).to_contain_text(str(context))
+
+
+def test_the_status_panel_tells_what_is_true(cloister: Cloister, visit: Visitors) -> None:
+    """The hash is that of the file, read here; threads and cells are those of the API; no check of the walls ever ran."""
+    told = httpx.get(cloister.api_url + "/v1/status").json()
+    file = cloister.home / "volume/current/model.gguf"
+    me = visit(cloister.page_url)
+    me.page.click("#panel-button button")
+    expect(me.page.locator("#panel-sha256")).to_have_text(hashlib.sha256(file.read_bytes()).hexdigest())
+    engine = me.page.locator("#panel-engine")
+    expect(engine.locator("div", has_text=EN.panel.threads).locator("dd")).to_contain_text(re.compile(rf"^{told['engine']['threads']}:"))
+    expect(engine).to_contain_text(EN.panel.cpus.format(count=told["machine"]["cpus"]))
+    expect(me.page.locator("#panel .tiles")).to_contain_text(f"of {told['engine']['cells']:,} tokens")
+    expect(me.page.locator("#panel-provenance")).to_contain_text(EN.panel.sources["demo"])
+    expect(me.page.locator("#panel-isolation")).to_contain_text(EN.panel.check_never)
+    expect(me.page.locator("#plot-memory svg")).to_have_attribute("role", "img")
 
 
 def test_the_terminal_on_the_same_appliance(cloister: Cloister) -> None:

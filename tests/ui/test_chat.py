@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -31,7 +32,7 @@ def with_chat(url: str, play: Callable[[Chat], Awaitable[None]]) -> None:
 
 async def watch(chat: Chat, talk: Conversation, session: str = "me") -> list[Turn]:
     """The last turn at each showing."""
-    return [Turn(**moment.dump()[-1]) async for moment in chat.answer(session, talk)]
+    return [dataclasses.replace(moment.turns[-1]) async for moment in chat.answer(session, talk)]
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -50,7 +51,7 @@ def test_an_answer_grows_and_ends(fake: FakeApi) -> None:
         talk, seen = Conversation([Turn("q")]), []
         gates = iter("abcd")
         async for moment in chat.answer("me", talk):
-            turn = Turn(**moment.dump()[-1])
+            turn = dataclasses.replace(moment.turns[-1])
             seen.append((turn.stage, turn.number, turn.thought, turn.answer))
             fake.open(next(gates, "d"))
         assert [key for key, _ in groups(seen)] == [

@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 
 from services.shared import settings
+from services.shared.secret import digest
 from services.ui import server
 from services.ui.chat import Chat
 from services.ui.client import Client
@@ -131,12 +132,15 @@ def test_a_wrong_setting_is_a_clear_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2 and "CLOISTER_UI__PROT" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_the_server_keeps_no_text_once_an_answer_has_ended(fake: FakeApi, tmp_path: Path) -> None:
+@pytest.mark.parametrize("password", ["", "secret"])
+def test_the_server_keeps_no_text_once_an_answer_has_ended(fake: FakeApi, tmp_path: Path, password: str) -> None:
     marker = f"MARK{free_port()}"
     fake.default = [*say.thought(f"{marker} thought"), *say.answer(f"{marker} answer"), *say.end()]
     client = Client(fake.url)
     watch = Watch(client)
-    app = server.create_app(settings.load(environment(tmp_path)), chat := Chat(client, watch.current), client, watch)
+    (tmp_path / "passwords").write_text(f"anna {digest(password).hex()}\n" if password else "")
+    config = settings.load(environment(tmp_path, UI__PASSWORD=tmp_path / "passwords"))
+    app = server.create_app(config, chat := Chat(client, watch.current), client, watch)
     uvicorn_server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_config=None, ws="none"))
     serving = threading.Thread(target=uvicorn_server.run, daemon=True)
     serving.start()
@@ -145,17 +149,24 @@ def test_the_server_keeps_no_text_once_an_answer_has_ended(fake: FakeApi, tmp_pa
         deadline = time.monotonic() + 30
         while not uvicorn_server.started and time.monotonic() < deadline:
             time.sleep(0.05)
-        session = {"session_hash": "abc", "fn_index": _event(url, "submit", "click"), "data": [f"{marker} question", "", [], "en"]}
-        assert httpx.post(url + "/gradio_api/queue/join", json=session, trust_env=False).status_code == 200
-        told = httpx.get(url + "/gradio_api/queue/data?session_hash=abc", timeout=60, trust_env=False).text
+        entered = httpx.post(url + "/login", data={"name": "anna", "password": password}, trust_env=False)
+        assert entered.status_code == (303 if password else 404)
+        inside = {"cookies": entered.cookies, "trust_env": False, "timeout": 60}
+        session = {
+            "session_hash": "abc",
+            "fn_index": _event(url, "submit", "click", cookies=entered.cookies),
+            "data": [f"{marker} question", "", [], "en"],
+        }
+        assert httpx.post(url + "/gradio_api/queue/join", json=session, **inside).status_code == 200
+        told = httpx.get(url + "/gradio_api/queue/data?session_hash=abc", **inside).text
         assert f"{marker} answer" in told
         del told, session
         fake.reset()
         assert chat.running("abc") is None
-        # Gradio's queue holds the one event that it started last, until the next: here somebody else's New chat.
-        session = {"session_hash": "xyz", "fn_index": _event(url, "click", inputs=0), "data": []}
-        assert httpx.post(url + "/gradio_api/queue/join", json=session, trust_env=False).status_code == 200
-        assert "process_completed" in httpx.get(url + "/gradio_api/queue/data?session_hash=xyz", timeout=60, trust_env=False).text
+        # Gradio's queue holds the one event that it started last, until the next: here somebody else's empty question.
+        session = {"session_hash": "xyz", "fn_index": _event(url, "submit", "click", cookies=entered.cookies), "data": ["", "", [], "en"]}
+        assert httpx.post(url + "/gradio_api/queue/join", json=session, **inside).status_code == 200
+        assert "process_completed" in httpx.get(url + "/gradio_api/queue/data?session_hash=xyz", **inside).text
         deadline = time.monotonic() + 30
         while (kept := _holders(marker)) and time.monotonic() < deadline:
             time.sleep(0.2)  # the last connection is being closed
@@ -165,15 +176,13 @@ def test_the_server_keeps_no_text_once_an_answer_has_ended(fake: FakeApi, tmp_pa
         serving.join(20)
 
 
-def _event(url: str, *triggers: str, inputs: int | None = None) -> int:
-    """Gradio's number for the event with these triggers, and this many inputs where that matters."""
-    config = httpx.get(url + "/config", trust_env=False).json()
+def _event(url: str, *triggers: str, cookies: httpx.Cookies | None = None) -> int:
+    """Gradio's number for the event with these triggers."""
+    config = httpx.get(url + "/config", cookies=cookies, trust_env=False).json()
     return next(
         int(event["id"])
         for event in config["dependencies"]
-        if tuple(target[1] for target in event["targets"]) == triggers
-        and inputs in (None, len(event["inputs"]))
-        and event["queue"] is not False
+        if tuple(target[1] for target in event["targets"]) == triggers and event["queue"] is not False
     )
 
 
@@ -188,6 +197,8 @@ def _holds(thing: object, marker: str) -> bool:
     assert isinstance(values, list | tuple)
     # The collector does not track dictionaries of plain values: those are looked into from what holds them.
     return any(
-        marker in value and value != marker if isinstance(value, str) else not gc.is_tracked(value) and _holds(value, marker)
+        (marker in value and value != marker if isinstance(value, str) else marker.encode() in value)
+        if isinstance(value, str | bytes)
+        else not gc.is_tracked(value) and _holds(value, marker)
         for value in values
     )

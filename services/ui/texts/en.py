@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ui.texts import access
+from services.ui.texts import access, feel, library, panel
 from services.ui.texts.words import Example, Trouble, Words
 
 EN = Words(
@@ -91,9 +91,12 @@ EN = Words(
         "broken": Trouble("The answer broke off on its way.", "Try again."),
         "": Trouble("Something went wrong.", "Try again; if it stays so, look into Cloister's log."),
     },
+    library=library.EN,
+    panel=panel.EN,
     terminal_hello="Cloister · {model}\n/new starts over, /quit or Ctrl-D leaves, Ctrl-C stops an answer.",
     terminal_stopped="stopped",
     terminal_nobody="Nothing answers at {url}. Start Cloister with scripts/up, or name its address with --url.",
     terminal_usage="Ask a question in the terminal; without one, hold a conversation.",
     access=access.EN,
+    feel=feel.EN,
 )

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.ui.texts.access import AccessWords
+from services.ui.texts.feel import FeelWords
+from services.ui.texts.library import LibraryWords
+from services.ui.texts.panel import PanelWords
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,13 @@ class Words:
     notice: str
     troubles: dict[str, Trouble]
 
+    library: LibraryWords
+    panel: PanelWords
+
     terminal_hello: str
     terminal_stopped: str
     terminal_nobody: str
     terminal_usage: str
 
     access: AccessWords
+    feel: FeelWords

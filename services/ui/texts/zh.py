@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ui.texts import access
+from services.ui.texts import access, feel, library, panel
 from services.ui.texts.words import Example, Trouble, Words
 
 ZH = Words(
@@ -85,9 +85,12 @@ ZH = Words(
         "broken": Trouble("回答在路上中断了。", "请再试一次。"),
         "": Trouble("出了点问题。", "请再试一次；如果还是这样，请查看 Cloister 的日志。"),
     },
+    library=library.ZH,
+    panel=panel.ZH,
     terminal_hello="Cloister · {model}\n/new 重新开始，/quit 或 Ctrl-D 退出，Ctrl-C 停止回答。",
     terminal_stopped="已停止",
     terminal_nobody="{url} 没有应答。请先运行 scripts/up 启动 Cloister，或用 --url 指明地址。",
     terminal_usage="在终端里提问；不带问题则进入对话。",
     access=access.ZH,
+    feel=feel.ZH,
 )
