@@ -106,9 +106,9 @@ def test_on_a_phone_the_ways_are_large_and_speak_chinese(fake: FakeApi, scripted
     me.ask("行吗?")
     me.answered()
     me.page.get_by_label(ZH.regenerate).tap()
-    me.page.locator("#stop").wait_for()
-    me.answered()
     group = me.page.get_by_role("group", name=ZH.library.version.format(shown=2, all=2))
+    expect(group).to_be_visible()
+    me.answered()
     for button in group.get_by_role("button").all():
         box = button.bounding_box()
         assert box and box["width"] >= 40 and box["height"] >= 40
