@@ -17,8 +17,8 @@ GRACE = 5  # seconds that answers under way get at the end
 
 class Connection(HttpToolsProtocol):
     """One client. What it does not read fills the kernel's buffer and 64 kB of ours (asyncio's high-water mark), then the answer waits;
-    when ours has not emptied within `patience`, the connection is cut, by which the answer is cancelled. The first request's head must
-    arrive in the same time. Costs nothing for each message."""
+    when ours has not emptied within `patience`, the connection is cut, by which the answer is cancelled. The head of a request must arrive
+    in the same time, of the first and of any other. Costs nothing for each message that is sent."""
 
     patience = PATIENCE
     _head: asyncio.TimerHandle | None = None
@@ -29,8 +29,14 @@ class Connection(HttpToolsProtocol):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)
         self._head = self.loop.call_later(self.patience, transport.abort)
 
+    def data_received(self, data: bytes) -> None:
+        if self._head is None and (self.cycle is None or self.cycle.response_complete):  # uvicorn waits for the rest of a head for ever
+            self._head = self.loop.call_later(self.patience, self.transport.abort)
+        super().data_received(data)
+
     def on_headers_complete(self) -> None:
         _cancel(self._head)
+        self._head = None
         super().on_headers_complete()
 
     def pause_writing(self) -> None:

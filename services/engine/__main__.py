@@ -113,7 +113,7 @@ async def run(config: Settings, directory: Path) -> int:
     )
 
     def observe(request: str) -> wire.Observed:
-        waiting = tuple(engine.scheduler.waiting)
+        waiting, now = tuple(engine.scheduler.waiting), time.monotonic()
         return wire.Observed(
             request,
             running=len(engine.scheduler.running),
@@ -130,7 +130,7 @@ async def run(config: Settings, directory: Path) -> int:
             threads=model.threads,
             evicted=engine.kv.evicted,
             throttled_seconds=hardware.throttled(),
-            waited=time.monotonic() - min((sequence.arrived for sequence in waiting), default=time.monotonic()),
+            waited=now - min((sequence.arrived for sequence in waiting), default=now),
         )
 
     server = Server(config.paths.socket, hello, observe)

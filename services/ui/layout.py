@@ -6,11 +6,12 @@ Empty of words: those come with the first event, when the visitor's language is 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from html import escape
 
 import gradio as gr
 
-from services.ui import transcript
+from services.ui import markdown
 from services.ui.kept import Kept
 from services.ui.panel import Panel
 from services.ui.texts import WORDS, Words
@@ -49,7 +50,7 @@ class Layout:
                 editable="user",
                 buttons=["copy"],
                 group_consecutive_messages=False,
-                latex_delimiters=transcript.DELIMITERS,
+                latex_delimiters=markdown.DELIMITERS,
                 feedback_options=None,
                 layout="bubble",
             )
@@ -92,7 +93,9 @@ def title(words: Words | None, *, leave: bool = False) -> str:
         "language",
         "placeholder",
     )
-    said = escape(json.dumps({name: getattr(words, name) for name in names}, ensure_ascii=False)) if words else ""
+    said = ""
+    if words:
+        said = escape(json.dumps({name: getattr(words, name) for name in names} | asdict(words.feel), ensure_ascii=False))
     theme = escape(words.theme) if words else ""
     shelf = escape(words.library.open) if words else ""
     return (

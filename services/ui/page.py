@@ -6,6 +6,7 @@ conversation is handed in by the browser with each event and handed back.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from html import escape
@@ -132,6 +133,7 @@ class _Page:
         if running := self._chat.running(_session(request)):
             running.stop(None)
             await running.finished.wait()
+            await asyncio.sleep(5 * LOOK)  # for what Gradio still says of it
         shown = conversations.parse(conversation)
         if shown.turns and shown.turns[-1].under_way:
             shown.turns[-1].stage = "lost"

@@ -71,7 +71,7 @@ def engine(told: Told, words: Words) -> str:
     w, seen, machine = words.panel, told.at("engine"), told.at("machine")
     there = [(w.limits, _there(machine, w), "")] if machine else []
     if not seen:
-        return section("engine", w.engine, there)
+        return section("engine", w.engine, there, note(w.no_figures))
     throttled, restarts = seen.number("throttled_seconds"), seen.number("restarts")
     again = w.restarts_some if restarts else w.restarts_none
     return section(

@@ -132,18 +132,21 @@ def _steps(progress: Progress, words: Words) -> str:
         inner = f"<span>{escape(words.steps[step])}</span>"
         if kind == "present":
             figures = "".join(f"<span>{escape(figure)}</span>" for figure in _figures(progress, words))
-            inner += _bar(progress.done / progress.total if progress.total else None) + f'<div class="figures">{figures}</div>'
+            inner += (
+                _bar(progress.done / progress.total if progress.total else None, words.preparing) + f'<div class="figures">{figures}</div>'
+            )
         current = ' aria-current="step"' if kind == "present" else ""
         items.append(f'<li class="{kind}"{current}>{inner}</li>')
     return f'<p class="what">{escape(progress.model)}</p><ol>{"".join(items)}</ol>'
 
 
-def _bar(share: float | None) -> str:
+def _bar(share: float | None, name: str = "") -> str:
     if share is None:
         return '<div class="bar endless"><i></i></div>'
     percent = max(0.0, min(100.0, 100 * share))
     return (
-        f'<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent:.0f}">'
+        f'<div class="bar" role="progressbar" aria-label="{escape(name)}" '
+        f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent:.0f}">'
         f'<i style="width:{percent:.1f}%"></i></div>'
     )
 

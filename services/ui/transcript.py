@@ -1,32 +1,19 @@
 """A conversation as the messages of Gradio's Chatbot, in the visitor's language.
 
-Owns what stands in the fold's title, the notes under an answer that ended otherwise than well, and making a bare
-`\\boxed{}` visible. Knows nothing of events or of the API.
+Owns what stands in the fold's title and the notes under an answer that ended otherwise than well. Knows nothing of events,
+of the API, or of Markdown.
 """
 
 from __future__ import annotations
 
 import html
-import re
 from typing import Any
 
+from services.ui import markdown
 from services.ui.conversation import Conversation, Turn
 from services.ui.texts import Words, spoken
 
 AGAIN = "again"
-
-DELIMITERS: list[dict[str, str | bool]] = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
-
-# Code and mathematics are left as they are (also while their end has not come yet); what remains is a bare box.
-_BOXED = re.compile(
-    r"(?P<kept>```.*?(?:```|\Z)|`[^`\n]*`|\$\$.*?(?:\$\$|\Z)|\\\[.*?(?:\\\]|\Z)|\\\(.*?(?:\\\)|\Z))"
-    r"|(?P<box>\\boxed\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})",
-    re.DOTALL,
-)
 
 Message = dict[str, Any]
 
@@ -37,7 +24,7 @@ def messages(conversation: Conversation, words: Words) -> list[Message]:
     for turn in conversation.turns:
         found.append(_message("user", turn.question))
         if title := _title(turn, words):
-            fold = _message("assistant", turn.thought)
+            fold = _message("assistant", markdown.prepared(turn.thought, growing=turn.stage == "thinking"))
             fold["metadata"] = {"title": title}
             # Open while it thinks, and where thinking is all there is; folded once the answer has begun.
             if turn.answer or turn.stage == "done":
@@ -46,7 +33,7 @@ def messages(conversation: Conversation, words: Words) -> list[Message]:
                 fold["metadata"]["status"] = "pending"
             found.append(fold)
         if turn.answer:
-            found.append(_message("assistant", with_visible_boxes(turn.answer)))
+            found.append(_message("assistant", markdown.prepared(turn.answer, growing=turn.under_way)))
         if note := _note(turn, words):
             found.append(_message("assistant", note))
     if conversation.turns and conversation.turns[-1].stage in ("failed", "lost"):
@@ -58,11 +45,6 @@ def turn_at(conversation: Conversation, words: Words, index: int) -> int:
     """The turn whose question is the message at `index`."""
     questions = [message["role"] for message in messages(conversation, words)[: index + 1]]
     return questions.count("user") - 1
-
-
-def with_visible_boxes(text: str) -> str:
-    """The text with every `\\boxed{}` that stands outside of mathematics put inside, so that it is rendered."""
-    return _BOXED.sub(lambda match: f"\\({match['box']}\\)" if match["box"] else match["kept"], text)
 
 
 def _message(role: str, text: str) -> Message:

@@ -245,9 +245,18 @@ def test_a_reader_that_is_too_slow_gets_what_there_was_and_the_reason(api: Stand
     assert b'"code":"slow_client"' in received and b"[DONE]" not in received
 
 
-def test_a_connection_without_a_request_is_closed(impatient: Stand) -> None:
-    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as connection:
-        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
+@pytest.mark.parametrize("rest", [b"GET /livez HTTP/1.1\r\nHost: localhost\r\n", b"\r\n"])
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_connection_without_a_request_is_closed(impatient: Stand, before: int, rest: bytes) -> None:
+    """Also one on which there were some before."""
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=30) as connection:
+        for _ in range(before):
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answer = connection.recv(1000)
+            while not answer.endswith(b"}"):
+                answer += connection.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+        connection.sendall(rest)
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(100) == b""
 

@@ -269,8 +269,10 @@ def test_progress_of_a_long_prompt_is_told() -> None:
     assert [(e.done, e.total, e.cached) for e in events if isinstance(e, wire.Prefill)] == [(32, 100, 0), (64, 100, 0), (96, 100, 0)]
 
 
-def test_a_common_system_prompt_is_read_once_by_those_who_arrive_together() -> None:
-    bench = Bench(script("ok"), context=600, cells=4000, sequences=8)
+@pytest.mark.parametrize("step", [32, 300, 600])
+def test_a_common_system_prompt_is_read_once_by_those_who_arrive_together(step: int) -> None:
+    """Also where a step has room for more than the one who reads for all."""
+    bench = Bench(script("ok"), context=600, cells=4000, sequences=8, step=step)
     for number in range(8):
         bench.submit(wire.Generate(f"r{number}", ((True, "s" * 400), (False, f"question {number}"), (True, "<answer>")), GREEDY))
     bench.run()

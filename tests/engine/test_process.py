@@ -85,7 +85,7 @@ def test_eight_users_at_once(client: Client) -> None:
     assert len(set(texts.values())) == 1 and "设鸡有 x 只" in texts["user 0"]
     assert all(end.generated_tokens == 40 and end.queue_seconds >= 0 for end in ends.values())
     observed = client.observe()
-    assert observed.running == observed.waiting == 0 and observed.tokens_per_second > 0
+    assert observed.running == observed.waiting == observed.waited == 0 and observed.tokens_per_second > 0
     assert observed.cells_used > 0 and observed.memory > 50e6 and observed.generated_tokens >= 320
 
 
@@ -102,7 +102,7 @@ def test_a_hang_up_frees_all_its_sequences(running: EngineProcess, client: Clien
     gone = running.connect()
     for number in range(10):
         gone.ask(f"r{number}", QUESTION, ignore_eos=True)
-    wait_for(lambda: (seen := client.observe()).running == 4 and seen.waiting == 6)
+    wait_for(lambda: (seen := client.observe()).running == 4 and seen.waiting == 6 and seen.waited > 0)
     gone.close()
     wait_for(lambda: idle(client))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from services.engine.kv import KVCache
-from services.engine.scheduler import Chunk, Scheduler
+from services.engine.scheduler import AGEING, Chunk, Scheduler
 from services.engine.sequence import NoSampler, Sequence
 from services.engine.text import TextStream
 
@@ -74,6 +75,18 @@ def test_short_prompts_share_a_step() -> None:
         bench.add(10)
     assert bench.step() == [(1, 10), (2, 10), (3, 10)]
     assert bench.step() == [(1, 1), (2, 1), (3, 1)]
+
+
+def test_short_prompts_are_read_first_until_a_long_one_has_waited_for_long() -> None:
+    bench = Bench(cells=10_000)
+    long = bench.add(3000)
+    assert bench.step() == [(1, 32)]
+    bench.add(32)
+    assert bench.step() == [(2, 32)]
+    long.arrived = time.monotonic() - 3000 / AGEING  # and however many short ones come without end
+    for number in range(3, 9):
+        bench.add(32)
+        assert dict(bench.step()).get(1, 0) >= 15, number
 
 
 def test_a_long_prompt_does_not_stall_those_who_write() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from services.ui.texts import EN, ZH
@@ -95,6 +96,19 @@ def test_every_state_is_shown_and_a_time_without_figures_is_a_gap(fake: FakeApi,
     expect(state).to_have_text(ZH.panel.states["starting"])
     fake.status = say.rich()
     expect(state).to_have_text(ZH.panel.states["ready"])
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_serious(fake: FakeApi, scripted_page: str, visit: Visitors, dark: bool) -> None:
+    fake.status = say.rich()
+    fake.status["isolation"]["checked"] = say.checked(api=24, ui=25, gateway=-1)
+    me = visit(scripted_page, dark=dark)
+    opened(me)
+    for summary in me.page.locator("#panel summary").all():
+        summary.click()
+    expect(me.page.locator("#panel-provenance li")).to_be_visible()
+    found = Axe().run(me.page, context="#panel").response["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
 
 
 @pytest.mark.parametrize("dark", [False, True])

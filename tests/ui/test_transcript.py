@@ -8,7 +8,7 @@ import pytest
 
 from services.ui.conversation import Conversation, Stage, Turn
 from services.ui.texts import EN, ZH
-from services.ui.transcript import messages, turn_at, with_visible_boxes
+from services.ui.transcript import messages, turn_at
 
 
 def fold(turn: Turn) -> dict[str, Any]:
@@ -76,19 +76,3 @@ def test_a_message_belongs_to_its_turn() -> None:
     talk = Conversation([Turn("one", "hm", "A", "cut"), Turn("two", "hm", "B", "done")])
     roles = [message["role"] for message in messages(talk, EN)]
     assert [turn_at(talk, EN, index) for index, role in enumerate(roles) if role == "user"] == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        (r"so \boxed{23}.", r"so \(\boxed{23}\)."),
-        (r"**\boxed{\frac{6}{11}}**", r"**\(\boxed{\frac{6}{11}}\)**"),
-        (r"\[ \boxed{23} \]", r"\[ \boxed{23} \]"),
-        (r"$$\boxed{1}$$ and \(\boxed{2}\)", r"$$\boxed{1}$$ and \(\boxed{2}\)"),
-        (r"\[ not closed \boxed{23}", r"\[ not closed \boxed{23}"),
-        ("`\\boxed{1}` and\n```tex\n\\boxed{2}\n```", "`\\boxed{1}` and\n```tex\n\\boxed{2}\n```"),
-        (r"open \boxed{2", r"open \boxed{2"),
-    ],
-)
-def test_a_bare_box_is_made_visible(text: str, shown: str) -> None:
-    assert with_visible_boxes(text) == shown

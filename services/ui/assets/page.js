@@ -1,5 +1,5 @@
-// What Gradio leaves to be done in the browser: light and dark from the first paint on, the page's language, keys,
-// questions shown as they were typed, and the names of buttons in the visitor's language. Fetches nothing, keeps no text.
+// What Gradio leaves to be done in the browser: light and dark from the first paint on, the page's language, questions shown
+// as they were typed, and the names of buttons in the visitor's language. Fetches nothing, keeps no text.
 "use strict";
 
 (() => {
@@ -37,6 +37,7 @@
     if (event.target?.tagName === "SCRIPT" || event.target?.tagName === "LINK") startOver();
   }, true);
 
+  // For the other scripts: the words of the visitor's language, and two ways to say them.
   let words = {};
   function say(element, text) {
     if (text && element && element.getAttribute("aria-label") !== text) {
@@ -44,6 +45,14 @@
       element.title = text;
     }
   }
+  const herald = document.createElement("div");
+  herald.setAttribute("role", "status");
+  herald.className = "unseen";
+  document.addEventListener("DOMContentLoaded", () => document.body.append(herald));
+  function announce(text) {
+    herald.textContent = herald.textContent === text ? `${text}\u00a0` : text; // what does not change is not read again
+  }
+  window.cloister = { ...window.cloister, words, say, announce };
 
   // Icons of Gradio's, told by what they draw, since their names follow the browser and not the page.
   function name(chat) {
@@ -55,13 +64,19 @@
         say(buttons[1], words.cancel);
         say(editing, words.edit);
       } else {
-        say(buttons[0], words.copy);
+        say(buttons[0], buttons[0]?.copied ? words.copied : words.copy);
         say(buttons[1], words.edit);
       }
+    }
+    for (const button of chat.querySelectorAll(".copy_code_button")) if (!button.copied) say(button, words.copy_code);
+    // What scrolls sideways is scrolled by the keyboard too.
+    for (const box of chat.querySelectorAll(":is(.katex-display, .prose table, .prose pre):not([tabindex])")) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     }
     say(chat.querySelector(".scroll-down-button-container button"), words.to_the_end);
     const log = chat.querySelector("[role=log]");
     if (log && words.conversation) log.setAttribute("aria-label", words.conversation);
+    log?.setAttribute("aria-live", "off"); // else every word of a growing answer would be read out: assets/voice.js tells how it goes
   }
 
   // Gradio renders a question as Markdown, so that `#include <vector>` would lose half of itself. Its own words stand in
@@ -79,6 +94,7 @@
     }
   }
 
+  let spoken; // the words as they came
   let wordless; // the first words come with the first answer of the server
   function refresh() {
     const title = document.querySelector("#title [data-words]");
@@ -86,7 +102,7 @@
     if (title?.dataset.language) {
       clearTimeout(wordless);
       document.documentElement.lang = title.dataset.language;
-      words = JSON.parse(title.dataset.words);
+      if (title.dataset.words !== spoken) cloister.words = words = JSON.parse(spoken = title.dataset.words);
       say(document.getElementById("switch"), words.language);
       document.querySelector("#question textarea")?.setAttribute("aria-label", words.placeholder);
     }
@@ -104,7 +120,7 @@
     new MutationObserver(() => {
       if (due) return;
       due = true;
-      requestAnimationFrame(() => { due = false; refresh(); });
+      requestAnimationFrame(() => { due = false; refresh(); document.dispatchEvent(new Event("cloister:change")); });
     }).observe(document.body, { childList: true, subtree: true, attributeFilter: ["aria-label", "data-words"] });
   });
 
@@ -114,26 +130,4 @@
       paint();
     }
   });
-
-  // Nothing to send: Gradio would read the box a moment later, when something has been typed.
-  document.addEventListener("keypress", (event) => {
-    if (event.key === "Enter" && !event.shiftKey && event.target.matches?.("#question textarea") && !event.target.value.trim()) {
-      event.preventDefault();
-      event.stopPropagation();
-    }
-  }, true);
-
-  // Esc leaves an edit, or stops an answer. Enter sends an edit; an input method's own Enter is not ours.
-  document.addEventListener("keydown", (event) => {
-    if (event.isComposing || event.keyCode === 229 || event.target.closest?.("dialog")) return;
-    const edit = event.target.closest?.(".edit-textarea");
-    const buttons = edit?.closest(".message-row")?.nextElementSibling?.querySelectorAll("button");
-    if (event.key === "Escape") {
-      const way = buttons ? buttons[1] : document.getElementById("stop");
-      way?.click();
-    } else if (event.key === "Enter" && !event.shiftKey && buttons) {
-      event.preventDefault();
-      buttons[0].click();
-    }
-  }, true);
 })();

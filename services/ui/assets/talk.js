@@ -66,6 +66,14 @@
     told();
   }
 
+  // Gradio tells the last state of an answer once more when it has ended. Where another conversation has been opened meanwhile, that
+  // one has to be shown again.
+  let due;
+  function shownAnew() {
+    clearTimeout(due);
+    due = setTimeout(() => component.trigger("submit"), 100);
+  }
+
   // What this tab had open, and those of its turns that the library does not have like this.
   async function recall() {
     const earlier = read(EARLIER), growing = read(GROWING), id = read(OPEN);
@@ -99,7 +107,7 @@
     },
 
     hear(news) {
-      if (news?.id !== talk.id) return;
+      if (news?.id !== talk.id) return void (news?.id && shownAnew());
       const { turn } = news, old = turn && talk.turns.find((other) => other.id === turn.id);
       const same = !turn || JSON.stringify(old) === JSON.stringify(turn);
       talk = turn ? grown(talk, turn, news.head) : { ...talk, head: news.head };

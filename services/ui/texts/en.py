@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ui.texts import access, library, panel
+from services.ui.texts import access, feel, library, panel
 from services.ui.texts.words import Example, Trouble, Words
 
 EN = Words(
@@ -98,4 +98,5 @@ EN = Words(
     terminal_nobody="Nothing answers at {url}. Start Cloister with scripts/up, or name its address with --url.",
     terminal_usage="Ask a question in the terminal; without one, hold a conversation.",
     access=access.EN,
+    feel=feel.EN,
 )

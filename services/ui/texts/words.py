@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.ui.texts.access import AccessWords
+from services.ui.texts.feel import FeelWords
 from services.ui.texts.library import LibraryWords
 from services.ui.texts.panel import PanelWords
 
@@ -106,3 +107,4 @@ class Words:
     terminal_usage: str
 
     access: AccessWords
+    feel: FeelWords

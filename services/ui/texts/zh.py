@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ui.texts import access, library, panel
+from services.ui.texts import access, feel, library, panel
 from services.ui.texts.words import Example, Trouble, Words
 
 ZH = Words(
@@ -92,4 +92,5 @@ ZH = Words(
     terminal_nobody="{url} 没有应答。请先运行 scripts/up 启动 Cloister，或用 --url 指明地址。",
     terminal_usage="在终端里提问；不带问题则进入对话。",
     access=access.ZH,
+    feel=feel.ZH,
 )
