@@ -69,15 +69,16 @@ class Chat:
         for running in self._running.values():
             running.stop("lost")
 
-    async def answer(self, session: str, conversation: Conversation) -> AsyncGenerator[Conversation, None]:
-        """Answer the last question. The conversation is yielded each time there is something new to show; the last time,
-        its last turn is no longer under way (unless the answer was discarded). Errors end up in the turn."""
+    async def answer(self, session: str, conversation: Conversation, *, go_on: bool = False) -> AsyncGenerator[Conversation, None]:
+        """Answer the last question, or go on with what there is of its answer. The conversation is yielded each time there is
+        something new to show; the last time, its last turn is no longer under way (unless the answer was discarded). Errors end up
+        in the turn."""
         turn, running = conversation.turns[-1], Running()
         teller = _Teller(turn)
         self._running[session] = running
         began, outcome = time.monotonic(), "gone"
         try:
-            async with contextlib.aclosing(_paced(self._tell(session, conversation, teller), running)) as moments:
+            async with contextlib.aclosing(_paced(self._tell(session, conversation, teller, go_on), running)) as moments:
                 async for _ in moments:
                     if not running.stopped:
                         teller.tick()
@@ -98,11 +99,12 @@ class Chat:
             seconds = round(time.monotonic() - began, 1)
             log.info("answer %s", logs.facts(outcome=outcome, turns=len(conversation.turns), seconds=seconds))
 
-    async def _tell(self, session: str, conversation: Conversation, teller: _Teller) -> AsyncGenerator[None, None]:
+    async def _tell(self, session: str, conversation: Conversation, teller: _Teller, go_on: bool) -> AsyncGenerator[None, None]:
         """Let the events tell the last turn; yields after each of them."""
+        messages: list[dict[str, str]] = [*conversation.messages(), *([conversation.so_far()] if go_on else [])]
         while True:
             try:
-                async with contextlib.aclosing(self._client.stream(conversation.messages(), visitor=session)) as events:
+                async with contextlib.aclosing(self._client.stream(messages, visitor=session, go_on=go_on)) as events:
                     async for event in events:
                         teller.tell(event)
                         yield
@@ -126,7 +128,7 @@ class _Teller:
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
-        self._began = time.monotonic()
+        self._began, self._before = time.monotonic(), turn.seconds  # of an answer that goes on
         self._first: float | None = None
         self._deltas = 0
 
@@ -150,7 +152,7 @@ class _Teller:
         if self._turn.stage == "waiting":
             self._turn.seconds = self.waited
         elif self._turn.stage == "thinking" and self._first is not None:
-            self._turn.seconds = time.monotonic() - self._first
+            self._turn.seconds = self._before + time.monotonic() - self._first
 
     def tell(self, event: Event) -> None:
         """Write one event down."""
@@ -177,7 +179,7 @@ class _Teller:
         """The speed while it goes: the API sends about one delta a token."""
         now = time.monotonic()
         if self._first is None:
-            self._first, self._turn.seconds = now, 0.0
+            self._first, self._turn.seconds = now, self._before
         self._deltas += 1
         if (elapsed := now - self._first) >= 1:
             self._turn.speed = self._deltas / elapsed

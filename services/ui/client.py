@@ -137,9 +137,10 @@ class Client:
         except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError):
             return Status("starting")
 
-    async def stream(self, messages: Sequence[dict[str, str]], *, visitor: str = "", rest: bool = False) -> AsyncGenerator[Event, None]:
-        """Ask for an answer, or for the `rest` of the one that `messages` (OpenAI's, oldest first) end with. `visitor` tells those
-        who share this page apart, so that the waiting line is fair between them. Closing the generator cancels the answer.
+    async def stream(self, messages: Sequence[dict[str, str]], *, visitor: str = "", go_on: bool = False) -> AsyncGenerator[Event, None]:
+        """Ask for an answer. `messages` are OpenAI's, oldest first; `visitor` tells those who share this page apart, so that the waiting
+        line is fair between them. With `go_on` the last message is the model's own and unfinished: only what follows it comes. Closing
+        the generator cancels the answer.
 
         Raises:
             ApiError: before or in the midst of the answer.
@@ -149,8 +150,9 @@ class Client:
             "stream": True,
             "stream_options": {"include_usage": True, "include_progress": True},
             "user": visitor,
-            **({"continue_final_message": True, "add_generation_prompt": False} if rest else {}),
         }
+        if go_on:
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
         reason: Literal["stop", "length"] | None = None
         finished = False
         try:

@@ -58,6 +58,11 @@ class Turn:
         return attachment.told(self.question, self.files)
 
     @property
+    def unfinished(self) -> bool:
+        """Something of an answer is there, and more could follow."""
+        return self.stage in ("cut", "stopped", "lost") and bool(self.thought or self.answer)
+
+    @property
     def under_way(self) -> bool:
         return self.stage in UNDER_WAY
 
@@ -148,6 +153,12 @@ class Conversation:
             if turn.answer:
                 told += [{"role": "user", "content": turn.told}, {"role": "assistant", "content": turn.answer}]
         return [*told, {"role": "user", "content": turns[-1].told}]
+
+    def so_far(self) -> dict[str, str]:
+        """What there is of the last answer, as the message that the model is to go on with; a thought belongs to it."""
+        last = self.turns[-1]
+        parts = {"reasoning_content": last.thought, "content": last.answer}
+        return {"role": "assistant", **{name: text for name, text in parts.items() if text}}
 
     def dump(self) -> dict[str, Any]:
         """As JSON values."""

@@ -15,7 +15,7 @@ from services.ui.conversation import Stage, Turn
 from services.ui.texts import Words
 
 # The names of the events have to stand in the script, else Gradio does not know them.
-_WHOLE = 'cloister.talk.join(props, trigger)  // "submit", "again", "show"'
+_WHOLE = 'cloister.talk.join(props, trigger)  // "submit", "again", "show", "proceed"'
 _NEWS = 'watch("value", () => cloister.talk.hear(props.value))'
 _WORDS = 'cloister.talk.speak(props.value); watch("value", () => cloister.talk.speak(props.value))'
 
@@ -23,8 +23,8 @@ _WORDS = 'cloister.talk.speak(props.value); watch("value", () => cloister.talk.s
 class Kept:
     """`whole` is an input of events: the conversation. `news` is an output: what changed in it. `words` follows the language.
 
-    The browser triggers `whole.submit` to have another conversation shown, `whole.again` and `whole.show` with the id of a turn
-    to have it answered again or shown.
+    The browser triggers `whole.submit` to have another conversation shown; `whole.again`, `whole.show` and `whole.proceed` with the
+    id of a turn to have it answered again, shown, or gone on with.
     """
 
     def __init__(self) -> None:

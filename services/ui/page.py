@@ -66,6 +66,7 @@ class _Page:
         for number, example in enumerate(on.examples):
             example.click(self._example(number), [on.answering, *told], on.flow, **answer)
         on.kept.whole.again(self._again, [on.answering, *told], on.flow, **answer)
+        on.kept.whole.proceed(self._proceed, [on.answering, *told], on.flow, **answer)
         on.chatbot.option_select(self._again, [on.answering, *told], on.flow, **answer)
         on.chatbot.edit(self._edit, [on.answering, *told], on.flow, **answer)
         on.stop.click(self._stop, None, None, **direct)
@@ -179,6 +180,18 @@ class _Page:
         async for updates in self._answer(shown, language, request):
             yield updates
 
+    async def _proceed(
+        self, data: gr.EventData, answering: str, conversation: Any, language: str, request: gr.Request
+    ) -> AsyncGenerator[Updates, None]:
+        """Go on with the last answer, where it was cut or stopped."""
+        shown = conversations.parse(conversation)
+        turn = shown.find(kept.turn(data))
+        if answering or not turn or turn is not shown.turns[-1] or not turn.unfinished:
+            return
+        turn.stage, turn.number = "reading", 0
+        async for updates in self._answer(shown, language, request, go_on=True):
+            yield updates
+
     async def _edit(
         self, data: gr.EditData, answering: str, conversation: Any, language: str, request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
@@ -194,13 +207,15 @@ class _Page:
         async for updates in self._answer(shown, language, request):
             yield updates
 
-    async def _answer(self, shown: Conversation, language: str, request: gr.Request, **first: str) -> AsyncGenerator[Updates, None]:
-        """Answer the last question; the page follows."""
+    async def _answer(
+        self, shown: Conversation, language: str, request: gr.Request, *, go_on: bool = False, **first: str
+    ) -> AsyncGenerator[Updates, None]:
+        """Answer the last question, or go on with its answer; the page follows."""
         words, session = _words(language, request), _session(request)
         shows, hides = gr.update(visible=True), gr.update(visible=False)
         yield [*self._show(shown, words, answering="yes")[:4], first.get("question", gr.skip()), hides, shows, hides, shows]
         try:
-            async with contextlib.aclosing(self._chat.answer(session, shown)) as moments:
+            async with contextlib.aclosing(self._chat.answer(session, shown, go_on=go_on)) as moments:
                 async for moment in moments:
                     words = WORDS[self._switched[session]] if session in self._switched else words
                     yield self._show(moment, words, answering="yes") if moment.turns[-1].under_way else self._end(moment, words)

@@ -107,7 +107,8 @@ class Visitor:
     def answered(self) -> None:
         """Wait until nothing is under way, and what is shown is what the browser keeps."""
         self.page.wait_for_function(
-            "() => !cloister.talk.underWay && cloister.talk.path().length === document.querySelectorAll('#chat .user-row').length",
+            """() => !cloister.talk.underWay && JSON.stringify(cloister.talk.path().map(turn => turn.question)) ===
+                JSON.stringify([...document.querySelectorAll('#chat .typed')].map(shown => shown.textContent))""",
             timeout=3 * PATIENCE,
         )
         self.page.wait_for_selector("#send", state="visible", timeout=3 * PATIENCE)

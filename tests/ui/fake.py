@@ -123,7 +123,7 @@ class FakeApi:
                 api.asked.append(body)
                 self.close_connection = True
                 try:
-                    api._play(api.scripts.get(body["messages"][-1]["content"], api.default), self.wfile.write)
+                    api._play(api.scripts.get(body["messages"][-1].get("content", ""), api.default), self.wfile.write)
                 except OSError:
                     api.cancelled.set()
 

@@ -48,12 +48,12 @@ def test_an_answer_comes_as_events_in_order(fake: FakeApi) -> None:
 
 
 def test_the_rest_of_an_answer_is_asked_for_by_name(fake: FakeApi) -> None:
-    async def collect(rest: bool) -> list[Event]:
+    async def collect(go_on: bool) -> list[Event]:
         async with Client(fake.url) as client:
-            return [event async for event in client.stream([*QUESTION, {"role": "assistant", "content": "They"}], rest=rest)]
+            return [event async for event in client.stream([*QUESTION, {"role": "assistant", "content": "They"}], go_on=go_on)]
 
-    for rest in (True, False):
-        asyncio.run(collect(rest))
+    for go_on in (True, False):
+        asyncio.run(collect(go_on))
     options = {"continue_final_message": True, "add_generation_prompt": False}
     assert options.items() <= fake.asked[0].items() and not options.keys() & fake.asked[1].keys()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 from services.ui.texts import EN, ZH
@@ -129,3 +130,44 @@ def test_a_conversation_that_was_kept_as_a_list_is_read(fake: FakeApi, scripted_
     me.ask("three")
     me.answered()
     assert [m["content"] for m in fake.asked[-1]["messages"]] == ["one", "ONE", "two", "TWO", "three"]
+
+
+@pytest.mark.parametrize("way", ["cut", "stopped"])
+def test_an_answer_that_was_cut_or_stopped_goes_on(fake: FakeApi, scripted_page: str, visit: Visitors, way: str) -> None:
+    fake.default = [*say.thought("Hm."), *say.answer("Once upon"), *(say.end("length") if way == "cut" else [say.wait("never")])]
+    me = visit(scripted_page)
+    me.ask("A story!")
+    expect(log(me)).to_contain_text("Once upon")
+    if way == "stopped":
+        me.page.click("#stop")
+    me.answered()
+    fake.default = [*say.answer(" a time."), *say.end()]
+    me.page.get_by_role("button", name=EN.library.proceed, exact=True).click()
+    expect(log(me)).to_contain_text("Once upon a time.")
+    me.answered()
+    assert fake.asked[-1]["messages"] == [
+        {"role": "user", "content": "A story!"},
+        {"role": "assistant", "reasoning_content": "Hm.", "content": "Once upon"},
+    ]
+    assert fake.asked[-1]["continue_final_message"] is True and fake.asked[-1]["add_generation_prompt"] is False
+    expect(me.page.get_by_role("button", name=EN.library.proceed, exact=True)).to_have_count(0)
+    expect(me.page.locator(".note")).to_have_count(0)
+    me.ask("And then?")
+    me.answered()
+    assert [m["content"] for m in fake.asked[-1]["messages"]] == ["A story!", "Once upon a time.", "And then?"]
+
+
+def test_a_thought_that_was_stopped_goes_on(fake: FakeApi, scripted_page: str, visit: Visitors) -> None:
+    fake.default = [*say.thought("First I"), say.wait("never")]
+    me = visit(scripted_page, language="zh-CN")
+    me.ask("行吗?")
+    expect(me.page.locator("#chat .thought-group .content")).to_contain_text("First I")
+    me.page.click("#stop")
+    me.answered()
+    fake.default = [*say.thought(" think."), *say.answer("Yes."), *say.end()]
+    me.page.get_by_role("button", name=ZH.library.proceed, exact=True).click()
+    expect(log(me)).to_contain_text("Yes.")
+    me.answered()
+    assert fake.asked[-1]["messages"][-1] == {"role": "assistant", "reasoning_content": "First I"}
+    me.page.locator("#chat .thought-group .title").click()
+    expect(me.page.locator("#chat .thought-group .content")).to_contain_text("First I think.")

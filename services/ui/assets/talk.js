@@ -139,6 +139,7 @@
       if (found) turnTo(found);
     },
     again: (turn) => component.trigger("again", { turn }),
+    proceed: (turn) => component.trigger("proceed", { turn }),
     show: (turn) => component.trigger("show", { turn }),
     speak(spoken) { words = spoken ?? {}; told(); },
     listen(callback) { const before = told; told = () => { before(); callback(); }; },

@@ -16,6 +16,12 @@
     return made;
   }
 
+  function worded(kind, name, act) {
+    const made = button(kind, name, act);
+    made.textContent = name;
+    return made;
+  }
+
   function versions({ turns, shown }, place) {
     const group = document.createElement("span");
     group.className = "versions";
@@ -73,8 +79,10 @@
         const place = kind + index, version = ways[kind];
         // Under the last one Gradio offers to try again where something went wrong.
         const again = kind === "answer" && !(index === path.length - 1 && (busy || ["failed", "lost"].includes(turn.stage)));
-        const signature = JSON.stringify([turn.id, version ?? 0, again, busy, talk.words.version]);
+        const proceed = again && index === path.length - 1 && !busy && ["cut", "stopped"].includes(turn.stage) && Boolean(turn.thought || turn.answer);
+        const signature = JSON.stringify([turn.id, version ?? 0, again, proceed, busy, talk.words.version]);
         const parts = (again || version) && (() => [
+          ...(proceed ? [worded("proceed", talk.words.proceed, () => talk.proceed(turn.id))] : []),
           ...(again ? [button("again", talk.words.again, () => talk.again(turn.id))] : []),
           ...(version ? [versions(version, place)] : []),
         ]);

@@ -12,6 +12,7 @@ class LibraryWords:
     version: str
     earlier: str
     later: str
+    proceed: str
 
     conversations: str
     open: str
@@ -55,6 +56,7 @@ EN = LibraryWords(
     version="Version {shown} of {all}",
     earlier="Earlier version",
     later="Later version",
+    proceed="Continue",
     conversations="Conversations",
     open="Show the conversations",
     close="Close",
@@ -97,6 +99,7 @@ ZH = LibraryWords(
     version="第 {shown} 版，共 {all} 版",
     earlier="上一版",
     later="下一版",
+    proceed="继续写",
     conversations="对话记录",
     open="打开对话记录",
     close="关闭",
