@@ -108,6 +108,27 @@ def test_thinking_off(demo: Stand, fields: dict[str, Any]) -> None:
     assert "reasoning_content" in ask(demo).choices[0].message.to_dict()
 
 
+def test_old_thoughts_are_left_out_however_they_come_back(demo: Stand) -> None:
+    thought = "17 × 6 = 10 × 6 + 7 × 6"
+    blocks = [{"type": "thinking", "thinking": thought, "signature": "s"}, {"type": "text", "text": "102"}]
+    plain = {"content": "102"}
+    ways: dict[str, list[dict[str, Any]]] = {
+        "/v1/chat/completions": [plain, {**plain, "reasoning_content": thought}, {"content": f"<think>\n{thought}\n</think>\n\n102"}],
+        "/v1/messages": [plain, {"content": blocks}],
+        "/api/chat": [plain, {**plain, "thinking": thought}],
+    }
+    tokens = set()
+    for path, answers in ways.items():
+        for answer in answers:
+            turns = [*QUESTION, {"role": "assistant", **answer}, {"role": "user", "content": "And 3 × 4?"}]
+            body = {"model": "demo", "messages": turns, "max_tokens": 1, "options": {"num_predict": 1}, "stream": False}
+            done = httpx.post(demo.url + path, json=body, timeout=120).json()
+            usage = done.get("usage", done)
+            read = sum(usage.get(name, 0) for name in ("prompt_tokens", "input_tokens", "cache_read_input_tokens", "prompt_eval_count"))
+            tokens.add(read)
+    assert len(tokens) == 1 and min(tokens) > 20, tokens
+
+
 def test_several_answers(demo: Stand) -> None:
     fields: dict[str, Any] = {"n": 3, "seed": 5, "temperature": 2, "max_tokens": 40, "extra_body": {"top_k": 0, "enable_thinking": False}}
     done = ask(demo, **fields)

@@ -181,6 +181,25 @@ def test_a_stream_is_never_silent_while_it_waits_or_reads(api: Stand, progress: 
     assert len(signs) == 4 and lines[0].startswith("data: ") and lines[-1] == "data: [DONE]"
 
 
+QUESTION = {"model": "default", "messages": [{"role": "user", "content": "q"}]}
+STREAMS: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": QUESTION,
+    "/v1/completions": {"prompt": "q"},
+    "/v1/responses": {"input": "q"},
+    "/v1/messages": {**QUESTION, "max_tokens": 5},
+    "/api/chat": QUESTION,
+    "/api/generate": {"model": "default", "prompt": "q"},
+}
+
+
+@pytest.mark.parametrize("path", STREAMS)
+def test_no_proxy_holds_a_stream_back(api: Stand, path: str) -> None:
+    api.engine.answer("Hello")
+    with httpx.stream("POST", api.url + path, json={**STREAMS[path], "stream": True}, timeout=60) as response:
+        told = response.headers
+    assert (told["x-accel-buffering"], told["cache-control"]) == ("no", "no-cache")
+
+
 # --- readers that stall ---
 
 

@@ -120,3 +120,9 @@ def test_a_tag_that_is_spelled_out_opens_no_thought(model: NativeModel, bench: B
     spelled = [token for part in ("<th", "ink>", "hidden", "</", "think>") for token in model.vocabulary.plain(part)]
     assert bench.ask(GREEDY, forced=tuple(spelled), max_tokens=30) in ("length", "stop")
     assert bench.channels["answer"].startswith("<think>hidden</think>") and not bench.channels["thinking"]
+
+
+def test_an_end_of_thought_that_is_spelled_out_ends_none(model: NativeModel, bench: Bench) -> None:
+    spelled = [token for part in ("</", "think>", "still") for token in model.vocabulary.plain(part)]
+    assert bench.ask(GREEDY, forced=tuple(spelled), thinks=True, max_tokens=len(spelled)) == "length"
+    assert bench.channels == {"thinking": "</think>still", "answer": ""}
