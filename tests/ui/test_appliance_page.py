@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import signal
+import threading
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -96,6 +99,39 @@ def test_stop_while_the_engine_is_slow(cloister: Cloister, visit: Visitors) -> N
     me.page.get_by_label(EN.regenerate).click()
     me.page.locator("#stop").wait_for()
     settled_with(me, "12 rabbits")
+
+
+@contextlib.contextmanager
+def slowed(pid: int) -> Iterator[None]:
+    """The process runs for a tenth of the time."""
+    over = threading.Event()
+
+    def hinder() -> None:
+        while not over.wait(0.02):
+            os.kill(pid, signal.SIGSTOP)
+            over.wait(0.2)
+            os.kill(pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=hinder)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_an_answer_that_was_stopped_goes_on(cloister: Cloister, visit: Visitors) -> None:
+    me = visit(cloister.page_url)
+    with slowed(cloister.pid("engine")):
+        me.page.locator("#examples button").nth(CAGE).click()
+        expect(me.page.locator("#chat .thought-group .content")).to_contain_text("x")
+        me.page.keyboard.press("Escape")
+        stopped = settled(me)
+    assert EN.stopped in stopped and "12 rabbits" not in stopped
+    me.page.get_by_role("button", name=EN.library.proceed, exact=True).click()
+    me.page.locator("#stop").wait_for()
+    assert EN.stopped not in settled_with(me, "23 chickens", "12 rabbits")
 
 
 def test_an_engine_that_dies_in_the_middle(cloister: Cloister, visit: Visitors) -> None:
