@@ -132,6 +132,7 @@
     drawn = signature;
     list.setAttribute("aria-label", words().waiting);
     list.replaceChildren(...items.map(row), ...(hurried ? [worded("li", words().patience)] : []));
+    list.scrollTop = list.scrollHeight; // the newest is the last
     drop.textContent = words().drop;
   }
 
@@ -170,6 +171,7 @@
 
   // A question waits for its files.
   function hold(event) {
+    if (component) component.props.value = read(); // Gradio may have set its own when it began
     if (!busy()) return;
     event.preventDefault();
     event.stopPropagation();
@@ -195,7 +197,7 @@
 
   window.cloister = { ...window.cloister, waiting: {
     // Called by the component that hands them to the server.
-    join(props) { component = { props }; changed(); },
+    join(props) { component = { props }; setTimeout(changed); },
     get files() { return read(); },
     get tokens() { return items.reduce((sum, { file }) => sum + (file?.tokens ?? 0), 0); },
     chip,
