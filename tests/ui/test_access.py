@@ -76,8 +76,9 @@ def test_everything_but_the_login_is_closed(house: House) -> None:
     assert gone.status_code == 303 and stranger.get(gone.headers["location"]).status_code == 200
     for path in ("/config", "/theme.css", "/look/page.js", "/assets/x", "/gradio_api/app_id", "/gradio_api/queue/data?session_hash=a"):
         assert stranger.get(path).status_code == 401, path
-    for path in ("/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/cancel", "/"):
-        assert stranger.post(path, json={}).status_code == 401, path
+    for path in ("/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/cancel", "/", "/read"):
+        assert stranger.post(path, json={}, headers={"X-File-Name": "a"}).status_code == 401, path
+    assert house.inside("anna").post("/read", content=b"text", headers={"X-File-Name": "a"}).json()["text"] == "text"
     for path in ("/gradio_api/upload", "/nothing", "/logout"):
         assert stranger.get(path).status_code == 404, path
 
