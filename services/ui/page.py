@@ -220,29 +220,32 @@ class _Page:
         """Answer the last question, or go on with its answer; the page follows."""
         words, session = _words(language, request), _session(request)
         shows, hides = gr.update(visible=True), gr.update(visible=False)
-        yield [*self._show(shown, words, answering="yes")[:4], first.get("question", gr.skip()), hides, shows, hides, shows]
+        above = transcript.above(shown, words)
+        yield [*self._show(shown, words, above, answering="yes")[:4], first.get("question", gr.skip()), hides, shows, hides, shows]
         try:
             async with contextlib.aclosing(self._chat.answer(session, shown, choices.parse(chosen), go_on=go_on)) as moments:
                 async for moment in moments:
-                    words = WORDS[self._switched[session]] if session in self._switched else words
-                    yield self._show(moment, words, answering="yes") if moment.turns[-1].under_way else self._end(moment, words)
+                    if session in self._switched and words is not (chosen := WORDS[self._switched[session]]):
+                        words, above = chosen, transcript.above(moment, chosen)
+                    under_way = moment.turns[-1].under_way
+                    yield self._show(moment, words, above, answering="yes") if under_way else self._end(moment, words, above)
         finally:
             self._switched.pop(session, None)
 
-    def _show(self, shown: Conversation, words: Words, *, answering: str = "") -> Updates:
+    def _show(self, shown: Conversation, words: Words, above: list[transcript.Message] | None = None, *, answering: str = "") -> Updates:
         speed = shown.turns[-1].speed if shown.turns else 0.0
         head = [
-            gr.update(value=transcript.messages(shown, words), visible=bool(shown.turns)),
+            gr.update(value=transcript.messages(shown, words, above), visible=bool(shown.turns)),
             shown.news(),
             answering,
             statuses.speed(speed, words),
         ]
         return [*head, *[gr.skip()] * (len(self._on.flow) - len(head))]
 
-    def _end(self, shown: Conversation, words: Words) -> Updates:
+    def _end(self, shown: Conversation, words: Words, above: list[transcript.Message] | None = None) -> Updates:
         """Nothing is under way; the welcome stands where there is no conversation yet."""
         begun, empty = gr.update(visible=bool(shown.turns)), gr.update(visible=not shown.turns)
-        return [*self._show(shown, words)[:4], gr.skip(), empty, begun, gr.update(visible=True), gr.update(visible=False)]
+        return [*self._show(shown, words, above)[:4], gr.skip(), empty, begun, gr.update(visible=True), gr.update(visible=False)]
 
     async def _stop(self, request: gr.Request) -> None:
         if running := self._chat.running(_session(request)):
