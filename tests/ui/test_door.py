@@ -126,7 +126,7 @@ def test_sigterm_ends_it_within_seconds_even_with_an_answer_under_way(fake: Fake
     fake.default = say.endless()
     process, url = serve_page(fake.url, tmp_path)
     try:
-        session = {"session_hash": "abc", "fn_index": _event(url, "submit", "click"), "data": ["FORBIDDEN TEXT", [], "", [], "en"]}
+        session = {"session_hash": "abc", "fn_index": _event(url, "submit", "click"), "data": ["FORBIDDEN TEXT", [], "", None, [], "en"]}
         assert httpx.post(url + "/gradio_api/queue/join", json=session, trust_env=False).status_code == 200
         listening = threading.Thread(target=_listen, args=(url,), daemon=True)
         listening.start()
@@ -156,7 +156,7 @@ def _listen(url: str) -> None:
 
 def test_sixty_visitors_are_answered_at_once(fake: FakeApi, scripted_page: str) -> None:
     fake.default = [*say.thought("Hm."), say.wait("all"), *say.end()]
-    question = {"fn_index": _event(scripted_page, "submit", "click"), "data": ["q", [], "", [], "en"]}
+    question = {"fn_index": _event(scripted_page, "submit", "click"), "data": ["q", [], "", None, [], "en"]}
     for number in range(60):
         joined = httpx.post(scripted_page + "/gradio_api/queue/join", json=question | {"session_hash": f"s{number}"}, trust_env=False)
         assert joined.status_code == 200
@@ -207,7 +207,7 @@ def test_the_server_keeps_no_text_once_an_answer_has_ended(fake: FakeApi, tmp_pa
         session = {
             "session_hash": "abc",
             "fn_index": _event(url, "submit", "click", cookies=entered.cookies),
-            "data": [f"{marker} question", [], "", [], "en"],
+            "data": [f"{marker} question", [], "", None, [], "en"],
         }
         assert httpx.post(url + "/gradio_api/queue/join", json=session, **inside).status_code == 200
         told = httpx.get(url + "/gradio_api/queue/data?session_hash=abc", **inside).text
@@ -217,7 +217,7 @@ def test_the_server_keeps_no_text_once_an_answer_has_ended(fake: FakeApi, tmp_pa
         assert chat.running("abc") is None
         # Gradio's queue holds the one event that it started last, until the next: here somebody else's empty question.
         number = _event(url, "submit", "click", cookies=entered.cookies)
-        session = {"session_hash": "xyz", "fn_index": number, "data": ["", [], "", [], "en"]}
+        session = {"session_hash": "xyz", "fn_index": number, "data": ["", [], "", None, [], "en"]}
         assert httpx.post(url + "/gradio_api/queue/join", json=session, **inside).status_code == 200
         assert "process_completed" in httpx.get(url + "/gradio_api/queue/data?session_hash=xyz", **inside).text
         deadline = time.monotonic() + 30

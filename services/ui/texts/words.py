@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.ui.texts.access import AccessWords
+from services.ui.texts.choices import ChoicesWords
 from services.ui.texts.feel import FeelWords
 from services.ui.texts.files import FilesWords
 from services.ui.texts.library import LibraryWords
@@ -101,6 +102,7 @@ class Words:
 
     library: LibraryWords
     panel: PanelWords
+    choices: ChoicesWords
 
     terminal_hello: str
     terminal_stopped: str
