@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from services.shared import logs
+from services.ui.choices import OWN, Choices
 from services.ui.client import Answer, ApiError, Client, Event, Finished, Queued, Reading, Status, Thought
 from services.ui.conversation import Conversation, Stage, Turn
 
@@ -69,7 +70,9 @@ class Chat:
         for running in self._running.values():
             running.stop("lost")
 
-    async def answer(self, session: str, conversation: Conversation, *, go_on: bool = False) -> AsyncGenerator[Conversation, None]:
+    async def answer(
+        self, session: str, conversation: Conversation, choices: Choices = OWN, *, go_on: bool = False
+    ) -> AsyncGenerator[Conversation, None]:
         """Answer the last question, or go on with what there is of its answer. The conversation is yielded each time there is
         something new to show; the last time, its last turn is no longer under way (unless the answer was discarded). Errors end up
         in the turn."""
@@ -78,7 +81,7 @@ class Chat:
         self._running[session] = running
         began, outcome = time.monotonic(), "gone"
         try:
-            async with contextlib.aclosing(_paced(self._tell(session, conversation, teller, go_on), running)) as moments:
+            async with contextlib.aclosing(_paced(self._tell(session, conversation, choices, teller, go_on), running)) as moments:
                 async for _ in moments:
                     if not running.stopped:
                         teller.tick()
@@ -99,12 +102,15 @@ class Chat:
             seconds = round(time.monotonic() - began, 1)
             log.info("answer %s", logs.facts(outcome=outcome, turns=len(conversation.turns), seconds=seconds))
 
-    async def _tell(self, session: str, conversation: Conversation, teller: _Teller, go_on: bool) -> AsyncGenerator[None, None]:
+    async def _tell(
+        self, session: str, conversation: Conversation, choices: Choices, teller: _Teller, go_on: bool
+    ) -> AsyncGenerator[None, None]:
         """Let the events tell the last turn; yields after each of them."""
-        messages: list[dict[str, str]] = [*conversation.messages(), *([conversation.so_far()] if go_on else [])]
+        said = [*conversation.messages(), *([conversation.so_far()] if go_on else [])]
+        messages, fields = choices.messages(said), choices.fields()
         while True:
             try:
-                async with contextlib.aclosing(self._client.stream(messages, visitor=session, go_on=go_on)) as events:
+                async with contextlib.aclosing(self._client.stream(messages, visitor=session, go_on=go_on, fields=fields)) as events:
                     async for event in events:
                         teller.tell(event)
                         yield

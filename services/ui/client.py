@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -137,15 +137,18 @@ class Client:
         except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError):
             return Status("starting")
 
-    async def stream(self, messages: Sequence[dict[str, str]], *, visitor: str = "", go_on: bool = False) -> AsyncGenerator[Event, None]:
+    async def stream(
+        self, messages: Sequence[dict[str, str]], *, visitor: str = "", go_on: bool = False, fields: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[Event, None]:
         """Ask for an answer. `messages` are OpenAI's, oldest first; `visitor` tells those who share this page apart, so that the waiting
-        line is fair between them. With `go_on` the last message is the model's own and unfinished: only what follows it comes. Closing
-        the generator cancels the answer.
+        line is fair between them. With `go_on` the last message is the model's own and unfinished: only what follows it comes. `fields` are
+        others of the request. Closing the generator cancels the answer.
 
         Raises:
             ApiError: before or in the midst of the answer.
         """
         body = {
+            **(fields or {}),
             "messages": list(messages),
             "stream": True,
             "stream_options": {"include_usage": True, "include_progress": True},

@@ -12,6 +12,7 @@ from html import escape
 import gradio as gr
 
 from services.ui import markdown
+from services.ui.choices_panel import ChoicesPanel
 from services.ui.kept import Kept
 from services.ui.panel import Panel
 from services.ui.texts import WORDS, Words
@@ -57,6 +58,7 @@ class Layout:
         with gr.Column(elem_id="foot"):
             self.strip = _html("", "strip")
             with gr.Row(elem_id="composer"):
+                self.choices = ChoicesPanel()
                 self.question = gr.Textbox(
                     elem_id="question", show_label=False, container=False, lines=1, max_lines=8, autofocus=True, scale=1
                 )
@@ -69,6 +71,7 @@ class Layout:
         self.spoken = [self.language, self.title, self.new, self.switch, self.question, self.send, self.stop, *self.examples]
         self.spoken.append(self.kept.words)
         self.spoken.append(self.panel.button)
+        self.spoken += [self.choices.button, self.choices.view]
         self.state = [self.banner, self.hello, self.card, self.strip, self.facts]
         shown = [self.chatbot, self.kept.news, self.answering, self.speed]
         self.flow = [*shown, self.question, self.welcome, self.new, self.send, self.stop]

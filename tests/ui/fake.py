@@ -19,6 +19,8 @@ MODEL = {
     "source": {"kind": "demo", "repo": None, "revision": None, "commit": None},
     "sha256": "0" * 64,
     "size": 61_000_000,
+    "defaults": {"temperature": 0.6, "top_p": 0.95, "top_k": 50, "min_p": 0.0, "repeat_penalty": 1.0, "max_tokens": 4096},
+    "adapters": [],
 }
 READY: dict[str, Any] = {"state": "ready", "progress": None, "model": MODEL, "notice": None, "engine": None, "version": "0.1.0"}
 LOADING: dict[str, Any] = {**READY, "state": "loading", "model": None}

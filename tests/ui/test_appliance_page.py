@@ -170,6 +170,36 @@ def test_the_status_panel_tells_what_is_true(cloister: Cloister, visit: Visitors
     expect(me.page.locator("#plot-memory svg")).to_have_attribute("role", "img")
 
 
+def test_settings_change_how_the_model_answers(cloister: Cloister, visit: Visitors) -> None:
+    """Without a thought; with one that is cut by the length; and with both again once all is as the model has it."""
+    me = visit(cloister.page_url)
+
+    def choose(name: str, value: str) -> None:
+        me.page.click("#choices-button button")
+        box = me.page.locator(f"#choices [name={name}]")
+        box.select_option(value) if name == "thinking" else box.fill(value)
+        me.page.keyboard.press("Escape")
+
+    choose("thinking", "false")
+    me.ask(EN.examples[CAGE].question)
+    assert EN.thought.partition("{")[0] not in settled(me)
+    expect(me.page.locator("#chat .bot-row")).not_to_have_count(0)
+    expect(me.page.locator("#chat .thought-group")).to_have_count(0)
+    choose("thinking", "")
+    choose("max_tokens", "12")
+    me.page.click("#new")
+    expect(me.page.locator("#examples")).to_be_visible()
+    me.ask(EN.examples[CAGE].question)
+    assert EN.cut in settled(me)
+    me.page.click("#choices-button button")
+    me.page.locator("#choices .reset").click()
+    me.page.keyboard.press("Escape")
+    me.page.click("#new")
+    expect(me.page.locator("#examples")).to_be_visible()
+    me.ask(EN.examples[CAGE].question)
+    settled_with(me, "23 chickens", "12 rabbits", EN.thought.partition("{")[0])
+
+
 def test_the_terminal_on_the_same_appliance(cloister: Cloister) -> None:
     done = cloister.script("chat", ZH.examples[CAGE].question)
     assert "**23**" in done.stdout and "**12**" in done.stdout and "x + y = 35" in done.stdout

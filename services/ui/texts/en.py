@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ui.texts import access, feel, library, panel
+from services.ui.texts import access, choices, feel, library, panel
 from services.ui.texts.words import Example, Trouble, Words
 
 EN = Words(
@@ -93,6 +93,7 @@ EN = Words(
     },
     library=library.EN,
     panel=panel.EN,
+    choices=choices.EN,
     terminal_hello="Cloister · {model}\n/new starts over, /quit or Ctrl-D leaves, Ctrl-C stops an answer.",
     terminal_stopped="stopped",
     terminal_nobody="Nothing answers at {url}. Start Cloister with scripts/up, or name its address with --url.",

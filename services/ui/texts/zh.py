@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ui.texts import access, feel, library, panel
+from services.ui.texts import access, choices, feel, library, panel
 from services.ui.texts.words import Example, Trouble, Words
 
 ZH = Words(
@@ -87,6 +87,7 @@ ZH = Words(
     },
     library=library.ZH,
     panel=panel.ZH,
+    choices=choices.ZH,
     terminal_hello="Cloister · {model}\n/new 重新开始，/quit 或 Ctrl-D 退出，Ctrl-C 停止回答。",
     terminal_stopped="已停止",
     terminal_nobody="{url} 没有应答。请先运行 scripts/up 启动 Cloister，或用 --url 指明地址。",
