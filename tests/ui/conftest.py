@@ -82,7 +82,7 @@ class Visitor:
         container's, which is nothing that the page did: then once more."""
         deadline = time.monotonic() + PATIENCE / 1000
         while time.monotonic() < deadline:
-            self.page.goto(self.url)
+            self.page.goto(self.url + "/")
             self.complaints.clear()
             while not self.network_changed() and time.monotonic() < deadline:
                 if self.page.locator("#hello h1").is_visible():
