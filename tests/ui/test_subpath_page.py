@@ -64,6 +64,17 @@ def test_below_a_path_behind_tls(fake: FakeApi, below: str, visit: Visitors, lan
     assert fonts and all(name.startswith(f"{below}/") for name in fonts)
 
 
+def test_the_slash_at_its_end_may_be_left_out(fake: FakeApi, below: str, visit: Visitors) -> None:
+    me = visit(below, ignore_https_errors=True)
+    me.may_complain = True  # the browser looks ahead for what the page without the slash names
+    me.page.goto(below)
+    me.page.wait_for_url(below + "/")
+    me.requested.clear()
+    expect(me.page.locator("#hello h1")).to_be_visible()
+    me.ask("Well?")
+    me.answered()
+
+
 def test_what_is_beside_the_path_is_not_the_page_s(below: str, visit: Visitors) -> None:
     me = visit(below, ignore_https_errors=True)
     beside = below.removesuffix(PATH)
