@@ -91,10 +91,12 @@ class Chat:
                 yield conversation
             elif running.stage:
                 outcome = turn.stage = running.stage
+                teller.settle()
                 yield conversation
         except ApiError as error:
             turn.stage, turn.error, turn.detail = "failed", error.code, error.message
             outcome = error.code
+            teller.settle()
             yield conversation
         finally:
             del self._running[session]
@@ -136,7 +138,7 @@ class _Teller:
         self._turn = turn
         self._began, self._before = time.monotonic(), turn.seconds  # of an answer that goes on
         self._first: float | None = None
-        self._deltas = 0
+        self._deltas = self._thoughts = self._prompt = 0
 
     @property
     def spoken(self) -> bool:
@@ -168,8 +170,10 @@ class _Teller:
                 turn.stage, turn.number = "queued", position
             case Reading(done, total):
                 turn.stage, turn.number = "reading", 100 * done // max(total, 1)
+                self._prompt = total
             case Thought(text):
                 self._count()
+                self._thoughts += 1
                 turn.stage, turn.thought = "thinking", turn.thought + text
                 self.tick()
             case Answer(text):
@@ -181,12 +185,19 @@ class _Teller:
                 turn.speed = event.tokens_per_second or turn.speed
                 turn.tokens = event.kept_tokens
 
+    def settle(self) -> None:
+        """It ended before the API told how much of the context the conversation takes: without the thought, like any."""
+        if self._prompt:
+            self._turn.tokens = self._prompt + self._deltas - self._thoughts
+
     def _count(self) -> None:
-        """The speed while it goes: the API sends about one delta a token."""
+        """The speed and the fullness while it goes: the API sends about one delta a token."""
         now = time.monotonic()
         if self._first is None:
             self._first, self._turn.seconds = now, self._before
         self._deltas += 1
+        if self._prompt:
+            self._turn.tokens = self._prompt + self._deltas
         if (elapsed := now - self._first) >= 1:
             self._turn.speed = self._deltas / elapsed
 

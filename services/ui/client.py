@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -137,6 +137,32 @@ class Client:
         except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError):
             return Status("starting")
 
+    async def count(self, messages: Sequence[dict[str, str]]) -> int:
+        """How many tokens the prompt has that these messages become.
+
+        Raises:
+            ApiError: no model, or too much to count.
+        """
+        with self._understood():
+            response = await self._http.post("/v1/messages/count_tokens", json={"model": "default", "messages": list(messages)})
+            if response.status_code != 200:
+                raise _refusal(response)
+            return int(response.json()["input_tokens"])
+
+    @contextlib.contextmanager
+    def _understood(self) -> Iterator[None]:
+        """What goes wrong on the way becomes an ApiError."""
+        try:
+            yield
+        except httpx.ConnectError:
+            raise ApiError("unreachable", f"nothing answers at {self.url}") from None
+        except httpx.TimeoutException:
+            raise ApiError("silent", f"{self.url} has not sent anything for a long time") from None
+        except httpx.HTTPError as error:
+            raise ApiError("broken", f"the connection broke: {type(error).__name__}") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ApiError("broken", f"the answer can't be read: {type(error).__name__}") from None
+
     async def stream(
         self, messages: Sequence[dict[str, str]], *, visitor: str = "", go_on: bool = False, fields: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[Event, None]:
@@ -158,7 +184,7 @@ class Client:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         reason: Literal["stop", "length"] | None = None
         finished = False
-        try:
+        with self._understood():
             async with self._http.stream("POST", "/v1/chat/completions", json=body) as response:
                 if response.status_code != 200:
                     await response.aread()
@@ -189,14 +215,6 @@ class Client:
                                 yield Answer(text)
                             if choice.get("finish_reason"):
                                 reason = "length" if choice["finish_reason"] == "length" else "stop"
-        except httpx.ConnectError:
-            raise ApiError("unreachable", f"nothing answers at {self.url}") from None
-        except httpx.TimeoutException:
-            raise ApiError("silent", f"{self.url} has not sent anything for a long time") from None
-        except httpx.HTTPError as error:
-            raise ApiError("broken", f"the connection broke: {type(error).__name__}") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ApiError("broken", f"the answer can't be read: {type(error).__name__}") from None
         raise ApiError("broken", "the answer ended in the middle")
 
 

@@ -20,6 +20,15 @@ from services.ui.texts import WORDS, Words
 TICK = 1.5  # seconds between two looks at the model's state
 CLICK = "element.addEventListener('click', event => event.target.closest('button') && trigger('click'))"
 
+# Filled in by assets/gauge.js and assets/files.js: what they show never comes from the server.
+FULL = "<p></p>"
+GAUGE = '<span class="gauge" role="meter" aria-valuemin="0" hidden><i><b></b></i><span></span></span>'
+WAITING = "<ul></ul>"
+CLIP = (
+    '<button type="button"><svg viewBox="0 0 20 20" aria-hidden="true">'
+    '<path d="m15.5 9.2-6 6a3.6 3.6 0 0 1-5.1-5.1l6.6-6.6a2.4 2.4 0 0 1 3.4 3.4l-6.5 6.5a1.2 1.2 0 0 1-1.7-1.7l5.8-5.8"/></svg></button>'
+)
+
 
 class Layout:
     """Made inside of a gr.Blocks. The lists are the outputs of events: `spoken` follows the language, `state` the model's
@@ -57,7 +66,10 @@ class Layout:
             )
         with gr.Column(elem_id="foot"):
             self.strip = _html("", "strip")
+            _html(FULL, "full")
+            _html(WAITING, "files")
             with gr.Row(elem_id="composer"):
+                _html(CLIP, "clip")
                 self.choices = ChoicesPanel()
                 self.question = gr.Textbox(
                     elem_id="question", show_label=False, container=False, lines=1, max_lines=8, autofocus=True, scale=1
@@ -67,6 +79,7 @@ class Layout:
             with gr.Row(elem_id="facts"):
                 self.facts = _html("", "model")
                 self.speed = _html("", "speed")
+                _html(GAUGE, "gauge")
 
         self.spoken = [self.language, self.title, self.new, self.switch, self.question, self.send, self.stop, *self.examples]
         self.spoken.append(self.kept.words)

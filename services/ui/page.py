@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 
-from services.ui import choices, choices_panel, kept, panel, transcript
+from services.ui import attachment, choices, choices_panel, kept, panel, transcript
 from services.ui import conversation as conversations
 from services.ui import status as statuses
 from services.ui.chat import Chat
@@ -63,7 +63,7 @@ class _Page:
         on.kept.whole.submit(self._restore, told, on.flow, **answer)
         on.kept.whole.show(self._go, [on.answering, *told], on.flow, **direct)
 
-        gr.on([on.question.submit, on.send.click], self._ask, [on.question, *asking], on.flow, **answer)
+        gr.on([on.question.submit, on.send.click], self._ask, [on.question, on.kept.files, *asking], on.flow, **answer)
         for number, example in enumerate(on.examples):
             example.click(self._example(number), asking, on.flow, **answer)
         on.kept.whole.again(self._again, asking, on.flow, **answer)
@@ -156,12 +156,12 @@ class _Page:
     # The conversation
 
     async def _ask(
-        self, question: str, answering: str, chosen: Any, conversation: Any, language: str, request: gr.Request
+        self, question: str, files: Any, answering: str, chosen: Any, conversation: Any, language: str, request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
-        shown = conversations.parse(conversation)
-        if not question.strip() or answering:
+        shown, files = conversations.parse(conversation), attachment.parse(files)
+        if answering or not (question.strip() or files):
             return
-        shown.ask(question.strip())
+        shown.ask(question.strip(), files)
         async for updates in self._answer(shown, chosen, language, request, question=""):
             yield updates
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ui.texts import access, choices, feel, library, panel
+from services.ui.texts import access, choices, feel, files, library, panel
 from services.ui.texts.words import Example, Trouble, Words
 
 EN = Words(
@@ -80,7 +80,7 @@ EN = Words(
     notice="Please note: {notice}",
     troubles={
         "context_length_exceeded": Trouble(
-            "This conversation has become longer than the model can hold.", "Shorten the question, or start a new chat."
+            "This conversation has become longer than the model can hold.", "Shorten the question, leave files out, or start a new chat."
         ),
         "request_too_large": Trouble("This question is too long to be sent.", "Shorten it, then send it again."),
         "overloaded": Trouble("Too many people are asking at the moment.", "Wait a little, then try again."),
@@ -100,4 +100,5 @@ EN = Words(
     terminal_usage="Ask a question in the terminal; without one, hold a conversation.",
     access=access.EN,
     feel=feel.EN,
+    files=files.EN,
 )

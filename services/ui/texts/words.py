@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from services.ui.texts.access import AccessWords
 from services.ui.texts.choices import ChoicesWords
 from services.ui.texts.feel import FeelWords
+from services.ui.texts.files import FilesWords
 from services.ui.texts.library import LibraryWords
 from services.ui.texts.panel import PanelWords
 
@@ -110,3 +111,4 @@ class Words:
 
     access: AccessWords
     feel: FeelWords
+    files: FilesWords

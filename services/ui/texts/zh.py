@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ui.texts import access, choices, feel, library, panel
+from services.ui.texts import access, choices, feel, files, library, panel
 from services.ui.texts.words import Example, Trouble, Words
 
 ZH = Words(
@@ -75,7 +75,7 @@ ZH = Words(
     demo_stands_in="暂时无法下载想要的模型，现在由内置的小演示模型代替。它只会鸡兔同笼、加减乘法、掷骰子概率、三段论和几个 Python 小函数。",
     notice="请注意：{notice}",
     troubles={
-        "context_length_exceeded": Trouble("这次对话已经超出模型能记住的长度。", "请缩短问题，或开始新对话。"),
+        "context_length_exceeded": Trouble("这次对话已经超出模型能记住的长度。", "请缩短问题，少放文件，或开始新对话。"),
         "request_too_large": Trouble("这个问题太长，发送不了。", "请缩短后再发送。"),
         "overloaded": Trouble("现在提问的人太多。", "请稍等一会儿再试。"),
         "engine_failed": Trouble("模型中途停了，正在重新启动。", "请过几秒钟再试。"),
@@ -94,4 +94,5 @@ ZH = Words(
     terminal_usage="在终端里提问；不带问题则进入对话。",
     access=access.ZH,
     feel=feel.ZH,
+    files=files.ZH,
 )
