@@ -66,7 +66,7 @@ def show(now: Status, words: Words) -> str:
     return (
         f'<header><h2 id="choices-title">{escape(w.open)}</h2>'
         f'<button type="button" class="close" aria-label="{close}" title="{close}"></button></header>'
-        f'<p class="note">{escape(w.here)}</p>{_system(words)}<div class="figures">{"".join(figures)}</div>'
+        f'<p class="hint">{escape(w.here)}</p>{_system(words)}<div class="figures">{"".join(figures)}</div>'
         f'<footer><button type="button" class="reset" data-done="{escape(w.was_reset)}" data-undo="{escape(w.undo)}">{escape(w.reset)}'
         f'</button><p class="said" role="status"></p></footer>'
         + ('<i hidden class="known"></i>' if model else "")  # only then the browser knows which adapters there are
@@ -117,7 +117,7 @@ def _select(name: str, options: dict[str, str]) -> str:
 def _field(name: str, label: str, box: str, note: str) -> str:
     return (
         f'<div class="field"><label for="choices-{name}">{escape(label)}</label>{box}'
-        f'<p class="wrong" id="choices-{name}-wrong" role="alert"></p><p class="note" id="choices-{name}-note">{escape(note)}</p></div>'
+        f'<p class="wrong" id="choices-{name}-wrong" role="alert"></p><p class="hint" id="choices-{name}-note">{escape(note)}</p></div>'
     )
 
 
