@@ -32,10 +32,9 @@ def plan(source: Source, volume: Volume) -> Plan:
         Unreachable, SourceError: as hub.listing; and when the repository has no checkpoint, or not the wanted file.
     """
     assert source.repo and source.revision
-    root = volume.source(source.name) / source.repo.split("/")[1]
-    recorded = _recorded(source, volume, root)
-    if recorded and not missing(recorded):
-        return recorded
+    known = recorded(source, volume)
+    if known and not missing(known):
+        return known
     listing = hub.listing(source.repo, source.revision)
     by_name = {file.path: file for file in listing.files}
     if source.file is None:
@@ -45,7 +44,7 @@ def plan(source: Source, volume: Volume) -> Plan:
     else:
         ggufs = ", ".join(name for name in by_name if name.endswith(".gguf")) or "none"
         raise SourceError(f"{source.repo} has no file {source.file} at {source.revision}; its GGUF files: {ggufs}")
-    return Plan(source, root, tuple(by_name[name] for name in names), listing.commit)
+    return Plan(source, _root(source, volume), tuple(by_name[name] for name in names), listing.commit)
 
 
 def missing(plan: Plan) -> list[Expected]:
@@ -155,13 +154,18 @@ def _complete(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def _recorded(source: Source, volume: Volume, root: Path) -> Plan | None:
+def _root(source: Source, volume: Volume) -> Path:
+    assert source.repo
+    return volume.source(source.name) / source.repo.split("/")[1]
+
+
+def recorded(source: Source, volume: Volume) -> Plan | None:
     """What the hub said last time, when it is of the same revision."""
     try:
         record = json.loads((volume.source(source.name) / RECORD).read_text(encoding="utf-8"))
         if (record["repo"], record["revision"], record["file"]) != (source.repo, source.revision, source.file):
             return None
-        return Plan(source, root, tuple(Expected(**file) for file in record["files"]), record["commit"])
+        return Plan(source, _root(source, volume), tuple(Expected(**file) for file in record["files"]), record["commit"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
