@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from services.shared import logs
+from services.ui.choices import OWN, Choices
 from services.ui.client import Answer, ApiError, Client, Event, Finished, Queued, Reading, Status, Thought
 from services.ui.conversation import Conversation, Stage, Turn
 
@@ -69,7 +70,9 @@ class Chat:
         for running in self._running.values():
             running.stop("lost")
 
-    async def answer(self, session: str, conversation: Conversation, *, go_on: bool = False) -> AsyncGenerator[Conversation, None]:
+    async def answer(
+        self, session: str, conversation: Conversation, choices: Choices = OWN, *, go_on: bool = False
+    ) -> AsyncGenerator[Conversation, None]:
         """Answer the last question, or go on with what there is of its answer. The conversation is yielded each time there is
         something new to show; the last time, its last turn is no longer under way (unless the answer was discarded). Errors end up
         in the turn."""
@@ -78,7 +81,7 @@ class Chat:
         self._running[session] = running
         began, outcome = time.monotonic(), "gone"
         try:
-            async with contextlib.aclosing(_paced(self._tell(session, conversation, teller, go_on), running)) as moments:
+            async with contextlib.aclosing(_paced(self._tell(session, conversation, choices, teller, go_on), running)) as moments:
                 async for _ in moments:
                     if not running.stopped:
                         teller.tick()
@@ -88,10 +91,12 @@ class Chat:
                 yield conversation
             elif running.stage:
                 outcome = turn.stage = running.stage
+                teller.settle()
                 yield conversation
         except ApiError as error:
             turn.stage, turn.error, turn.detail = "failed", error.code, error.message
             outcome = error.code
+            teller.settle()
             yield conversation
         finally:
             del self._running[session]
@@ -99,12 +104,15 @@ class Chat:
             seconds = round(time.monotonic() - began, 1)
             log.info("answer %s", logs.facts(outcome=outcome, turns=len(conversation.turns), seconds=seconds))
 
-    async def _tell(self, session: str, conversation: Conversation, teller: _Teller, go_on: bool) -> AsyncGenerator[None, None]:
+    async def _tell(
+        self, session: str, conversation: Conversation, choices: Choices, teller: _Teller, go_on: bool
+    ) -> AsyncGenerator[None, None]:
         """Let the events tell the last turn; yields after each of them."""
-        messages: list[dict[str, str]] = [*conversation.messages(), *([conversation.so_far()] if go_on else [])]
+        said = [*conversation.messages(), *([conversation.so_far()] if go_on else [])]
+        messages, fields = choices.messages(said), choices.fields()
         while True:
             try:
-                async with contextlib.aclosing(self._client.stream(messages, visitor=session, go_on=go_on)) as events:
+                async with contextlib.aclosing(self._client.stream(messages, visitor=session, go_on=go_on, fields=fields)) as events:
                     async for event in events:
                         teller.tell(event)
                         yield
@@ -130,7 +138,7 @@ class _Teller:
         self._turn = turn
         self._began, self._before = time.monotonic(), turn.seconds  # of an answer that goes on
         self._first: float | None = None
-        self._deltas = 0
+        self._deltas = self._thoughts = self._prompt = 0
 
     @property
     def spoken(self) -> bool:
@@ -162,8 +170,10 @@ class _Teller:
                 turn.stage, turn.number = "queued", position
             case Reading(done, total):
                 turn.stage, turn.number = "reading", 100 * done // max(total, 1)
+                self._prompt = total
             case Thought(text):
                 self._count()
+                self._thoughts += 1
                 turn.stage, turn.thought = "thinking", turn.thought + text
                 self.tick()
             case Answer(text):
@@ -175,12 +185,19 @@ class _Teller:
                 turn.speed = event.tokens_per_second or turn.speed
                 turn.tokens = event.kept_tokens
 
+    def settle(self) -> None:
+        """It ended before the API told how much of the context the conversation takes: without the thought, like any."""
+        if self._prompt:
+            self._turn.tokens = self._prompt + self._deltas - self._thoughts
+
     def _count(self) -> None:
-        """The speed while it goes: the API sends about one delta a token."""
+        """The speed and the fullness while it goes: the API sends about one delta a token."""
         now = time.monotonic()
         if self._first is None:
             self._first, self._turn.seconds = now, self._before
         self._deltas += 1
+        if self._prompt:
+            self._turn.tokens = self._prompt + self._deltas
         if (elapsed := now - self._first) >= 1:
             self._turn.speed = self._deltas / elapsed
 

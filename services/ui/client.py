@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -137,15 +137,44 @@ class Client:
         except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError):
             return Status("starting")
 
-    async def stream(self, messages: Sequence[dict[str, str]], *, visitor: str = "", go_on: bool = False) -> AsyncGenerator[Event, None]:
+    async def count(self, messages: Sequence[dict[str, str]]) -> int:
+        """How many tokens the prompt has that these messages become.
+
+        Raises:
+            ApiError: no model, or too much to count.
+        """
+        with self._understood():
+            response = await self._http.post("/v1/messages/count_tokens", json={"model": "default", "messages": list(messages)})
+            if response.status_code != 200:
+                raise _refusal(response)
+            return int(response.json()["input_tokens"])
+
+    @contextlib.contextmanager
+    def _understood(self) -> Iterator[None]:
+        """What goes wrong on the way becomes an ApiError."""
+        try:
+            yield
+        except httpx.ConnectError:
+            raise ApiError("unreachable", f"nothing answers at {self.url}") from None
+        except httpx.TimeoutException:
+            raise ApiError("silent", f"{self.url} has not sent anything for a long time") from None
+        except httpx.HTTPError as error:
+            raise ApiError("broken", f"the connection broke: {type(error).__name__}") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ApiError("broken", f"the answer can't be read: {type(error).__name__}") from None
+
+    async def stream(
+        self, messages: Sequence[dict[str, str]], *, visitor: str = "", go_on: bool = False, fields: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[Event, None]:
         """Ask for an answer. `messages` are OpenAI's, oldest first; `visitor` tells those who share this page apart, so that the waiting
-        line is fair between them. With `go_on` the last message is the model's own and unfinished: only what follows it comes. Closing
-        the generator cancels the answer.
+        line is fair between them. With `go_on` the last message is the model's own and unfinished: only what follows it comes. `fields` are
+        others of the request. Closing the generator cancels the answer.
 
         Raises:
             ApiError: before or in the midst of the answer.
         """
         body = {
+            **(fields or {}),
             "messages": list(messages),
             "stream": True,
             "stream_options": {"include_usage": True, "include_progress": True},
@@ -155,7 +184,7 @@ class Client:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         reason: Literal["stop", "length"] | None = None
         finished = False
-        try:
+        with self._understood():
             async with self._http.stream("POST", "/v1/chat/completions", json=body) as response:
                 if response.status_code != 200:
                     await response.aread()
@@ -186,14 +215,6 @@ class Client:
                                 yield Answer(text)
                             if choice.get("finish_reason"):
                                 reason = "length" if choice["finish_reason"] == "length" else "stop"
-        except httpx.ConnectError:
-            raise ApiError("unreachable", f"nothing answers at {self.url}") from None
-        except httpx.TimeoutException:
-            raise ApiError("silent", f"{self.url} has not sent anything for a long time") from None
-        except httpx.HTTPError as error:
-            raise ApiError("broken", f"the connection broke: {type(error).__name__}") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ApiError("broken", f"the answer can't be read: {type(error).__name__}") from None
         raise ApiError("broken", "the answer ended in the middle")
 
 

@@ -19,7 +19,7 @@ ASSETS = Path(__file__).parent / "assets"
 ASSETS_PATH = "/look"
 
 OPEN = re.compile(
-    r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/livez|/log(?:in|out)|/(?:assets|static|look)/.*"
+    r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/livez|/read|/log(?:in|out)|/(?:assets|static|look)/.*"
     r"|/gradio_api/(?:app_id|queue/join|queue/data|run/predict|cancel|reset|startup-events|theme\.css|heartbeat/\w+)/?"
 )
 

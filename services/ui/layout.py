@@ -12,12 +12,22 @@ from html import escape
 import gradio as gr
 
 from services.ui import markdown
+from services.ui.choices_panel import ChoicesPanel
 from services.ui.kept import Kept
 from services.ui.panel import Panel
 from services.ui.texts import WORDS, Words
 
 TICK = 1.5  # seconds between two looks at the model's state
 CLICK = "element.addEventListener('click', event => event.target.closest('button') && trigger('click'))"
+
+# Filled in by assets/gauge.js and assets/files.js: what they show never comes from the server.
+FULL = "<p></p>"
+GAUGE = '<span class="gauge" role="meter" aria-valuemin="0" hidden><i><b></b></i><span></span></span>'
+WAITING = "<ul></ul>"
+CLIP = (
+    '<button type="button"><svg viewBox="0 0 20 20" aria-hidden="true">'
+    '<path d="m15.5 9.2-6 6a3.6 3.6 0 0 1-5.1-5.1l6.6-6.6a2.4 2.4 0 0 1 3.4 3.4l-6.5 6.5a1.2 1.2 0 0 1-1.7-1.7l5.8-5.8"/></svg></button>'
+)
 
 
 class Layout:
@@ -56,7 +66,11 @@ class Layout:
             )
         with gr.Column(elem_id="foot"):
             self.strip = _html("", "strip")
+            _html(FULL, "full")
+            _html(WAITING, "files")
             with gr.Row(elem_id="composer"):
+                _html(CLIP, "clip")
+                self.choices = ChoicesPanel()
                 self.question = gr.Textbox(
                     elem_id="question", show_label=False, container=False, lines=1, max_lines=8, autofocus=True, scale=1
                 )
@@ -65,10 +79,12 @@ class Layout:
             with gr.Row(elem_id="facts"):
                 self.facts = _html("", "model")
                 self.speed = _html("", "speed")
+                _html(GAUGE, "gauge")
 
         self.spoken = [self.language, self.title, self.new, self.switch, self.question, self.send, self.stop, *self.examples]
         self.spoken.append(self.kept.words)
         self.spoken.append(self.panel.button)
+        self.spoken += [self.choices.button, self.choices.view]
         self.state = [self.banner, self.hello, self.card, self.strip, self.facts]
         shown = [self.chatbot, self.kept.news, self.answering, self.speed]
         self.flow = [*shown, self.question, self.welcome, self.new, self.send, self.stop]

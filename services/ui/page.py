@@ -14,8 +14,8 @@ from typing import Any
 
 import gradio as gr
 
+from services.ui import attachment, choices, choices_panel, kept, panel, transcript
 from services.ui import conversation as conversations
-from services.ui import kept, panel, transcript
 from services.ui import status as statuses
 from services.ui.chat import Chat
 from services.ui.conversation import Conversation
@@ -55,6 +55,7 @@ class _Page:
         direct = {**quiet, "queue": False}
         answer = {**quiet, "concurrency_limit": None}
         told = [on.kept.whole, on.language]
+        asking = [on.answering, on.choices.kept, *told]
         self.blocks.load(self._open, [on.language], [*on.spoken, *on.state], **direct)
         on.switch.click(self._switch, told, [*on.spoken, *on.state, on.chatbot, on.speed], **direct)
         on.timer.tick(self._tick, [on.language, on.answering], [*on.state, on.answering], **direct)
@@ -62,34 +63,35 @@ class _Page:
         on.kept.whole.submit(self._restore, told, on.flow, **answer)
         on.kept.whole.show(self._go, [on.answering, *told], on.flow, **direct)
 
-        gr.on([on.question.submit, on.send.click], self._ask, [on.question, on.answering, *told], on.flow, **answer)
+        gr.on([on.question.submit, on.send.click], self._ask, [on.question, on.kept.files, *asking], on.flow, **answer)
         for number, example in enumerate(on.examples):
-            example.click(self._example(number), [on.answering, *told], on.flow, **answer)
-        on.kept.whole.again(self._again, [on.answering, *told], on.flow, **answer)
-        on.kept.whole.proceed(self._proceed, [on.answering, *told], on.flow, **answer)
-        on.chatbot.option_select(self._again, [on.answering, *told], on.flow, **answer)
-        on.chatbot.edit(self._edit, [on.answering, *told], on.flow, **answer)
+            example.click(self._example(number), asking, on.flow, **answer)
+        on.kept.whole.again(self._again, asking, on.flow, **answer)
+        on.kept.whole.proceed(self._proceed, asking, on.flow, **answer)
+        on.chatbot.option_select(self._again, asking, on.flow, **answer)
+        on.chatbot.edit(self._edit, asking, on.flow, **answer)
         on.stop.click(self._stop, None, None, **direct)
         on.new.click(None, js="() => cloister.talk.fresh()")
         on.panel.connect(self._panel, on.language, **direct)
+        on.choices.connect(self._settings, on.language, **direct)
 
     # The words
 
     async def _open(self, language: str, request: gr.Request) -> Updates:
         chosen = _language(language, request)
-        return [*self._speak(chosen, request), *await self._account(chosen)]
+        return [*await self._speak(chosen, request), *await self._account(chosen)]
 
     async def _switch(self, conversation: Any, language: str, request: gr.Request) -> Updates:
         chosen: Language = "en" if _language(language, request) == "zh" else "zh"
         words, shown = WORDS[chosen], conversations.parse(conversation)
         if self._chat.running(_session(request)):
             self._switched[_session(request)] = chosen
-        look = [*self._speak(chosen, request), *await self._account(chosen)]
+        look = [*await self._speak(chosen, request), *await self._account(chosen)]
         if self._chat.running(_session(request)):
             return [*look, gr.skip(), gr.skip()]  # the answer on its way brings them
         return [*look, transcript.messages(shown, words), statuses.speed(shown.turns[-1].speed, words) if shown.turns else ""]
 
-    def _speak(self, language: Language, request: gr.Request) -> Updates:
+    async def _speak(self, language: Language, request: gr.Request) -> Updates:
         words = WORDS[language]
         return [
             language,
@@ -105,6 +107,8 @@ class _Page:
             ),
             kept.words(words),
             panel.button(words),
+            choices_panel.button(words),
+            choices_panel.show(await self._watch.current(), words),
         ]
 
     # The model's state
@@ -126,6 +130,9 @@ class _Page:
 
     async def _panel(self, language: str, request: gr.Request) -> str:
         return panel.show(await self._watch.current(), self._history, _words(language, request))
+
+    async def _settings(self, language: str, request: gr.Request) -> str:
+        return choices_panel.show(await self._watch.current(), _words(language, request))
 
     async def _restore(self, conversation: Any, language: str, request: gr.Request) -> Updates:
         """Show what the browser has kept: after a reload, or in another's place. An answer that is on its way there has nobody
@@ -149,39 +156,39 @@ class _Page:
     # The conversation
 
     async def _ask(
-        self, question: str, answering: str, conversation: Any, language: str, request: gr.Request
+        self, question: str, files: Any, answering: str, chosen: Any, conversation: Any, language: str, request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
-        shown = conversations.parse(conversation)
-        if not question.strip() or answering:
+        shown, files = conversations.parse(conversation), attachment.parse(files)
+        if answering or not (question.strip() or files):
             return
-        shown.ask(question.strip())
-        async for updates in self._answer(shown, language, request, question=""):
+        shown.ask(question.strip(), files)
+        async for updates in self._answer(shown, chosen, language, request, question=""):
             yield updates
 
     def _example(self, number: int) -> Any:
-        async def ask(answering: str, conversation: Any, language: str, request: gr.Request) -> AsyncGenerator[Updates, None]:
+        async def ask(answering: str, chosen: Any, conversation: Any, language: str, request: gr.Request) -> AsyncGenerator[Updates, None]:
             shown = conversations.parse(conversation)
             if answering:
                 return
             shown.ask(_words(language, request).examples[number].question)
-            async for updates in self._answer(shown, language, request):
+            async for updates in self._answer(shown, chosen, language, request):
                 yield updates
 
         return ask
 
     async def _again(
-        self, data: gr.EventData, answering: str, conversation: Any, language: str, request: gr.Request
+        self, data: gr.EventData, answering: str, chosen: Any, conversation: Any, language: str, request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
         """Another version of the answer that the event names, or of the last."""
         shown = conversations.parse(conversation)
         if not shown.turns or answering:
             return
         shown.again(shown.find(kept.turn(data)))
-        async for updates in self._answer(shown, language, request):
+        async for updates in self._answer(shown, chosen, language, request):
             yield updates
 
     async def _proceed(
-        self, data: gr.EventData, answering: str, conversation: Any, language: str, request: gr.Request
+        self, data: gr.EventData, answering: str, chosen: Any, conversation: Any, language: str, request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
         """Go on with the last answer, where it was cut or stopped."""
         shown = conversations.parse(conversation)
@@ -189,11 +196,11 @@ class _Page:
         if answering or not turn or turn is not shown.turns[-1] or not turn.unfinished:
             return
         turn.stage, turn.number = "reading", 0
-        async for updates in self._answer(shown, language, request, go_on=True):
+        async for updates in self._answer(shown, chosen, language, request, go_on=True):
             yield updates
 
     async def _edit(
-        self, data: gr.EditData, answering: str, conversation: Any, language: str, request: gr.Request
+        self, data: gr.EditData, answering: str, chosen: Any, conversation: Any, language: str, request: gr.Request
     ) -> AsyncGenerator[Updates, None]:
         shown, question = conversations.parse(conversation), str(data.value).strip()
         place = transcript.turn_at(shown, _words(language, request), int(data.index))  # type: ignore[arg-type]
@@ -204,38 +211,41 @@ class _Page:
             yield self._show(shown, _words(language, request))
             return
         shown.edit(turn, question)
-        async for updates in self._answer(shown, language, request):
+        async for updates in self._answer(shown, chosen, language, request):
             yield updates
 
     async def _answer(
-        self, shown: Conversation, language: str, request: gr.Request, *, go_on: bool = False, **first: str
+        self, shown: Conversation, chosen: Any, language: str, request: gr.Request, *, go_on: bool = False, **first: str
     ) -> AsyncGenerator[Updates, None]:
         """Answer the last question, or go on with its answer; the page follows."""
         words, session = _words(language, request), _session(request)
         shows, hides = gr.update(visible=True), gr.update(visible=False)
-        yield [*self._show(shown, words, answering="yes")[:4], first.get("question", gr.skip()), hides, shows, hides, shows]
+        above = transcript.above(shown, words)
+        yield [*self._show(shown, words, above, answering="yes")[:4], first.get("question", gr.skip()), hides, shows, hides, shows]
         try:
-            async with contextlib.aclosing(self._chat.answer(session, shown, go_on=go_on)) as moments:
+            async with contextlib.aclosing(self._chat.answer(session, shown, choices.parse(chosen), go_on=go_on)) as moments:
                 async for moment in moments:
-                    words = WORDS[self._switched[session]] if session in self._switched else words
-                    yield self._show(moment, words, answering="yes") if moment.turns[-1].under_way else self._end(moment, words)
+                    if session in self._switched and words is not (chosen := WORDS[self._switched[session]]):
+                        words, above = chosen, transcript.above(moment, chosen)
+                    under_way = moment.turns[-1].under_way
+                    yield self._show(moment, words, above, answering="yes") if under_way else self._end(moment, words, above)
         finally:
             self._switched.pop(session, None)
 
-    def _show(self, shown: Conversation, words: Words, *, answering: str = "") -> Updates:
+    def _show(self, shown: Conversation, words: Words, above: list[transcript.Message] | None = None, *, answering: str = "") -> Updates:
         speed = shown.turns[-1].speed if shown.turns else 0.0
         head = [
-            gr.update(value=transcript.messages(shown, words), visible=bool(shown.turns)),
+            gr.update(value=transcript.messages(shown, words, above), visible=bool(shown.turns)),
             shown.news(),
             answering,
             statuses.speed(speed, words),
         ]
         return [*head, *[gr.skip()] * (len(self._on.flow) - len(head))]
 
-    def _end(self, shown: Conversation, words: Words) -> Updates:
+    def _end(self, shown: Conversation, words: Words, above: list[transcript.Message] | None = None) -> Updates:
         """Nothing is under way; the welcome stands where there is no conversation yet."""
         begun, empty = gr.update(visible=bool(shown.turns)), gr.update(visible=not shown.turns)
-        return [*self._show(shown, words)[:4], gr.skip(), empty, begun, gr.update(visible=True), gr.update(visible=False)]
+        return [*self._show(shown, words, above)[:4], gr.skip(), empty, begun, gr.update(visible=True), gr.update(visible=False)]
 
     async def _stop(self, request: gr.Request) -> None:
         if running := self._chat.running(_session(request)):

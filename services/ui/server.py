@@ -23,6 +23,7 @@ from services.ui import door, page, session, theme
 from services.ui.access import Access
 from services.ui.chat import Chat
 from services.ui.client import Client
+from services.ui.desk import Desk
 from services.ui.history import History
 from services.ui.origin import Origin
 from services.ui.status import Watch
@@ -54,6 +55,7 @@ def create_app(config: Settings, chat: Chat, client: Client, watch: Watch) -> Fa
     async def livez() -> JSONResponse:
         return JSONResponse({"status": "alive"})
 
+    app.add_api_route("/read", Desk(client, watch).take, methods=["POST"])
     app.mount(door.ASSETS_PATH, StaticFiles(directory=door.ASSETS))
     gr.mount_gradio_app(
         app,

@@ -88,13 +88,14 @@ def welcome(status: Status, words: Words) -> str:
 
 def facts(status: Status, words: Words) -> str:
     """Which model answers, for the line under the page."""
-    name = ""
+    name, context = "", ""
     if model := status.model:
+        context = f' data-context="{model.context}"'  # for assets/gauge.js
         bits = BITS.get(model.quant)
         size = words.compressed.format(bits=bits) if bits else words.uncompressed
         quant = f'<abbr title="{escape(size)}">{escape(model.quant)}</abbr>'
         name = f'<span class="model">{escape(model.title)}</span><span>{quant}</span>'
-    return f'<div class="facts">{name}<span class="private">{escape(words.private)}</span></div>'
+    return f'<div class="facts"{context}>{name}<span class="private">{escape(words.private)}</span></div>'
 
 
 def speed(tokens_per_second: float, words: Words) -> str:

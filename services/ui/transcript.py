@@ -7,6 +7,7 @@ of the API, or of Markdown.
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 from services.ui import markdown
@@ -18,10 +19,24 @@ AGAIN = "again"
 Message = dict[str, Any]
 
 
-def messages(conversation: Conversation, words: Words) -> list[Message]:
-    """The messages, oldest first; a turn is its question, then its fold, answer and note as far as there are any."""
+def messages(conversation: Conversation, words: Words, above: list[Message] | None = None) -> list[Message]:
+    """The messages, oldest first; a turn is its question, then its fold, answer and note as far as there are any. `above`: those of
+    all turns but the last, where they are known."""
+    turns = conversation.turns
+    found = [*(_of(turns[:-1], words) if above is None else above), *_of(turns[-1:], words)]
+    if turns and turns[-1].stage in ("failed", "lost"):
+        found[-1]["options"] = [{"value": AGAIN, "label": words.again}]
+    return found
+
+
+def above(conversation: Conversation, words: Words) -> list[Message]:
+    """The messages of all turns but the last: these stay as they are while its answer grows, and need preparing only once."""
+    return _of(conversation.turns[:-1], words)
+
+
+def _of(turns: Sequence[Turn], words: Words) -> list[Message]:
     found: list[Message] = []
-    for turn in conversation.turns:
+    for turn in turns:
         found.append(_message("user", turn.question))
         if title := _title(turn, words):
             fold = _message("assistant", markdown.prepared(turn.thought, growing=turn.stage == "thinking"))
@@ -36,8 +51,6 @@ def messages(conversation: Conversation, words: Words) -> list[Message]:
             found.append(_message("assistant", markdown.prepared(turn.answer, growing=turn.under_way)))
         if note := _note(turn, words):
             found.append(_message("assistant", note))
-    if conversation.turns and conversation.turns[-1].stage in ("failed", "lost"):
-        found[-1]["options"] = [{"value": AGAIN, "label": words.again}]
     return found
 
 

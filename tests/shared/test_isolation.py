@@ -60,7 +60,7 @@ def test_a_route_to_somebody_is_seen_at_the_first_look() -> None:
 def test_a_gateway_that_comes_later_is_seen() -> None:
     later = "nsenter --target $there --net ip addr add 10.9.8.1/24 dev far"
     look = f"{sys.executable} -c '{SEE}'"
-    waited = f"for i in 1 2 3 4 5 6 7 8 9 10; do said=$({look}); [ -n \"$said\" ] && break; sleep 1; done"
+    waited = f'for i in 1 2 3 4 5 6 7 8 9 10; do said=$({look}); [ -n "$said" ] && break; sleep 1; done'
     assert seen(*CABLE, ROUTE, f'test -z "$({look})"', later, waited) == "ipv4"
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -81,7 +82,7 @@ class Visitor:
         container's, which is nothing that the page did: then once more."""
         deadline = time.monotonic() + PATIENCE / 1000
         while time.monotonic() < deadline:
-            self.page.goto(self.url)
+            self.page.goto(self.url + "/")
             self.complaints.clear()
             while not self.network_changed() and time.monotonic() < deadline:
                 if self.page.locator("#hello h1").is_visible():
@@ -140,7 +141,15 @@ class Visitors:
     known: list[Visitor] = field(default_factory=list)
 
     def __call__(
-        self, url: str, *, language: str = "en-US", width: int = 1280, height: int = 800, dark: bool = False, touch: bool = False
+        self,
+        url: str,
+        *,
+        language: str = "en-US",
+        width: int = 1280,
+        height: int = 800,
+        dark: bool = False,
+        touch: bool = False,
+        **more: Any,
     ) -> Visitor:
         context = self.browser.new_context(
             locale=language,
@@ -149,6 +158,7 @@ class Visitors:
             has_touch=touch,
             is_mobile=touch,
             permissions=["clipboard-read", "clipboard-write"],
+            **more,
         )
         context.set_default_timeout(PATIENCE)
         visitor = Visitor(context.new_page(), url)

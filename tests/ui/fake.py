@@ -19,6 +19,8 @@ MODEL = {
     "source": {"kind": "demo", "repo": None, "revision": None, "commit": None},
     "sha256": "0" * 64,
     "size": 61_000_000,
+    "defaults": {"temperature": 0.6, "top_p": 0.95, "top_k": 50, "min_p": 0.0, "repeat_penalty": 1.0, "max_tokens": 4096},
+    "adapters": [],
 }
 READY: dict[str, Any] = {"state": "ready", "progress": None, "model": MODEL, "notice": None, "engine": None, "version": "0.1.0"}
 LOADING: dict[str, Any] = {**READY, "state": "loading", "model": None}
@@ -62,13 +64,18 @@ def reading(done: int, total: int) -> Step:
     return event({"choices": [], "progress": {"state": "prefill", "done": done, "total": total, "cached": 0}})
 
 
-def end(reason: str = "stop", speed: float = 21.5) -> list[Step]:
-    usage = {"prompt_tokens": 20, "completion_tokens": 40, "total_tokens": 60}
+def end(reason: str = "stop", speed: float = 21.5, prompt: int = 20) -> list[Step]:
+    usage = {"prompt_tokens": prompt, "completion_tokens": 40, "total_tokens": prompt + 40}
     return [
         event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}),
         event({"choices": [], "usage": usage, "timings": {"tokens_per_second": speed}}),
         b"data: [DONE]\n\n",
     ]
+
+
+def tokens(messages: Sequence[dict[str, str]]) -> int:
+    """How many tokens the prompt of these messages has here: as many as words, and four."""
+    return sum(len(message["content"].split()) for message in messages) + 4
 
 
 def error(code: str, message: str) -> Step:
@@ -98,7 +105,8 @@ THINKS: list[Step] = [*thought("One cat. ", "One fact."), *answer("It **can** fl
 
 
 class FakeApi:
-    """Set `status`; tell `scripts[question]` what happens. `asked` are the bodies of the questions."""
+    """Set `status`; tell `scripts[question]` what happens. `asked` are the bodies of the questions, `counted` those of what was
+    only to be counted; with `uncounted`, a status, that is refused."""
 
     def __init__(self, port: int = 0) -> None:
         self._gates: dict[str, threading.Event] = {}
@@ -120,12 +128,25 @@ class FakeApi:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path == "/v1/messages/count_tokens":
+                    self._count(body)
+                    return
                 api.asked.append(body)
                 self.close_connection = True
                 try:
                     api._play(api.scripts.get(body["messages"][-1].get("content", ""), api.default), self.wfile.write)
                 except OSError:
                     api.cancelled.set()
+
+            def _count(self, body: dict[str, Any]) -> None:
+                api.counted.append(body)
+                refused = api.uncounted
+                told = {"input_tokens": tokens(body["messages"])} if not refused else {"type": "error", "error": {"message": "no"}}
+                data = json.dumps(told).encode()
+                self.send_response(refused or 200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
@@ -146,6 +167,8 @@ class FakeApi:
         self.scripts: dict[str, Sequence[Step]] = {}
         self.default: Sequence[Step] = THINKS
         self.asked: list[dict[str, Any]] = []
+        self.counted: list[dict[str, Any]] = []
+        self.uncounted = 0
         self.cancelled = threading.Event()
         self._gates = {}
 

@@ -76,8 +76,9 @@ def test_everything_but_the_login_is_closed(house: House) -> None:
     assert gone.status_code == 303 and stranger.get(gone.headers["location"]).status_code == 200
     for path in ("/config", "/theme.css", "/look/page.js", "/assets/x", "/gradio_api/app_id", "/gradio_api/queue/data?session_hash=a"):
         assert stranger.get(path).status_code == 401, path
-    for path in ("/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/cancel", "/"):
-        assert stranger.post(path, json={}).status_code == 401, path
+    for path in ("/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/cancel", "/", "/read"):
+        assert stranger.post(path, json={}, headers={"X-File-Name": "a"}).status_code == 401, path
+    assert house.inside("anna").post("/read", content=b"text", headers={"X-File-Name": "a"}).json()["text"] == "text"
     for path in ("/gradio_api/upload", "/nothing", "/logout"):
         assert stranger.get(path).status_code == 404, path
 
@@ -262,7 +263,7 @@ def test_a_session_belongs_to_the_login_that_opened_it(fake: FakeApi, house: Hou
     fake.default = [*say.answer("FOR ANNA"), say.wait("all"), *say.end()]
     anna, ben = house.inside("anna"), house.inside("ben")
     number = _number(anna)
-    question = {"session_hash": "annas", "fn_index": number, "data": ["q", "", [], "en"]}
+    question = {"session_hash": "annas", "fn_index": number, "data": ["q", [], "", None, [], "en"]}
     joined = anna.post("/gradio_api/queue/join", json=question)
     assert joined.status_code == 200
     assert ben.get("/gradio_api/queue/data?session_hash=annas").status_code == 403
@@ -286,7 +287,7 @@ def test_a_session_belongs_to_the_login_that_opened_it(fake: FakeApi, house: Hou
 def test_what_runs_ends_with_the_login(fake: FakeApi, house: House, way: str) -> None:
     fake.default = [*say.answer("word"), *say.endless()]
     anna, ben = house.inside("anna"), house.inside("ben")
-    question = {"session_hash": "annas", "fn_index": _number(anna), "data": ["q", "", [], "en"]}
+    question = {"session_hash": "annas", "fn_index": _number(anna), "data": ["q", [], "", None, [], "en"]}
     assert anna.post("/gradio_api/queue/join", json=question).status_code == 200
     heard: list[str] = []
     beats: list[int] = []
@@ -318,7 +319,7 @@ def test_what_runs_ends_with_the_login(fake: FakeApi, house: House, way: str) ->
 def test_without_passwords_a_session_is_found_by_its_hash_alone(fake: FakeApi, scripted_page: str) -> None:
     fake.default = [*say.answer("FOR ONE"), *say.end()]
     one, two = (httpx.Client(base_url=scripted_page, trust_env=False, timeout=60) for _ in range(2))
-    question = {"session_hash": "x8f3k2", "fn_index": event(scripted_page, "submit", "click"), "data": ["q", "", [], "en"]}
+    question = {"session_hash": "x8f3k2", "fn_index": event(scripted_page, "submit", "click"), "data": ["q", [], "", None, [], "en"]}
     assert one.post("/gradio_api/queue/join", json=question).status_code == 200
     with contextlib.suppress(httpx.RemoteProtocolError):  # Gradio breaks off where it knows nothing of a session
         assert "FOR ONE" not in two.get("/gradio_api/queue/data?session_hash=x8f3k1").text

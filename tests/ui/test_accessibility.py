@@ -59,4 +59,8 @@ def test_nothing_serious_in_any_state(fake: FakeApi, scripted_page: str, visit: 
     me.ask("And?")
     expect(me.page.locator(".note.trouble")).to_be_visible()
     found["failed"] = violations(me)
+    me.page.click("#shelf")
+    expect(me.page.locator("#library [aria-current]")).to_be_visible()
+    me.page.locator("#library summary").click()
+    found["conversations"] = violations(me)
     assert [f"{state}: {line}" for state, lines in found.items() for line in lines] == []

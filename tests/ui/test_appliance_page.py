@@ -152,6 +152,38 @@ def test_a_question_that_is_too_long(cloister: Cloister, visit: Visitors) -> Non
     expect(me.page.locator(".note.trouble")).to_contain_text(EN.troubles["context_length_exceeded"].what)
     context = httpx.get(cloister.api_url + "/v1/status").json()["model"]["context"]
     expect(me.page.locator(".note.trouble")).to_contain_text(str(context))
+    expect(me.page.locator(".note.trouble")).to_contain_text(re.compile(r"the prompt has [2-9]\d{4} tokens"))
+    expect(me.page.locator(".note.trouble")).to_contain_text(EN.troubles["context_length_exceeded"].todo)
+
+
+def test_a_file_goes_to_the_model_and_one_that_is_too_large_is_refused_with_the_real_numbers(cloister: Cloister, visit: Visitors) -> None:
+    me = visit(cloister.page_url)
+    question = EN.examples[CAGE].question
+
+    def count(name: str, text: str) -> int:
+        content = f"{name}:\n```\n{text.rstrip()}\n```"
+        body = {"model": "default", "messages": [{"role": "user", "content": content}]}
+        return int(httpx.post(cloister.api_url + "/v1/messages/count_tokens", json=body, timeout=60).json()["input_tokens"])
+
+    def attach(name: str, text: str) -> None:
+        me.page.set_input_files("#chosen-files", {"name": name, "mimeType": "text/csv", "buffer": text.encode()})
+
+    attach("cage.csv", question)  # the fact is in the file alone
+    taken = count("cage.csv", question)
+    expect(me.page.locator("#files .look")).to_contain_text(EN.files.tokens.format(count=taken))
+    me.page.press("#question textarea", "Enter")
+    expect(me.page.locator("#chat .attached")).to_contain_text("cage.csv")
+    settled_with(me, "12 rabbits")
+    meter = me.page.get_by_role("meter")
+    expect(meter).to_be_visible()
+    used, context = (int(str(meter.get_attribute(f"aria-value{name}"))) for name in ("now", "max"))
+    assert context == httpx.get(cloister.api_url + "/v1/status").json()["model"]["context"] and taken < used < context
+    large = "rabbit,12\n" * 4000
+    needed, kept = count("large.csv", large), context // 8
+    assert needed > context
+    attach("large.csv", large)
+    words = EN.files.no_room.format(needed=f"{needed:,}", free=f"{context - used - kept:,}", room=f"{kept:,}")
+    expect(me.page.locator("#files .refused")).to_contain_text(words)
 
 
 def test_the_status_panel_tells_what_is_true(cloister: Cloister, visit: Visitors) -> None:
@@ -168,6 +200,36 @@ def test_the_status_panel_tells_what_is_true(cloister: Cloister, visit: Visitors
     expect(me.page.locator("#panel-provenance")).to_contain_text(EN.panel.sources["demo"])
     expect(me.page.locator("#panel-isolation")).to_contain_text(EN.panel.check_never)
     expect(me.page.locator("#plot-memory svg")).to_have_attribute("role", "img")
+
+
+def test_settings_change_how_the_model_answers(cloister: Cloister, visit: Visitors) -> None:
+    """Without a thought; with one that is cut by the length; and with both again once all is as the model has it."""
+    me = visit(cloister.page_url)
+
+    def choose(name: str, value: str) -> None:
+        me.page.click("#choices-button button")
+        box = me.page.locator(f"#choices [name={name}]")
+        box.select_option(value) if name == "thinking" else box.fill(value)
+        me.page.keyboard.press("Escape")
+
+    choose("thinking", "false")
+    me.ask(EN.examples[CAGE].question)
+    assert EN.thought.partition("{")[0] not in settled(me)
+    expect(me.page.locator("#chat .bot-row")).not_to_have_count(0)
+    expect(me.page.locator("#chat .thought-group")).to_have_count(0)
+    choose("thinking", "")
+    choose("max_tokens", "12")
+    me.page.click("#new")
+    expect(me.page.locator("#examples")).to_be_visible()
+    me.ask(EN.examples[CAGE].question)
+    assert EN.cut in settled(me)
+    me.page.click("#choices-button button")
+    me.page.locator("#choices .reset").click()
+    me.page.keyboard.press("Escape")
+    me.page.click("#new")
+    expect(me.page.locator("#examples")).to_be_visible()
+    me.ask(EN.examples[CAGE].question)
+    settled_with(me, "23 chickens", "12 rabbits", EN.thought.partition("{")[0])
 
 
 def test_the_terminal_on_the_same_appliance(cloister: Cloister) -> None:

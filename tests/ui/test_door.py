@@ -70,11 +70,63 @@ def test_a_request_that_is_too_long_is_refused(scripted_page: str) -> None:
         assert answer.split()[1] == b"413"
 
 
+FILE = {"X-File-Name": "%E8%B5%84%E6%96%99%2Fa%60b.csv", "Content-Type": "application/octet-stream"}
+
+
+def test_a_file_is_read_counted_and_answered(fake: FakeApi, scripted_page: str) -> None:
+    answer = httpx.post(scripted_page + "/read", content="鸡,23\r\n".encode("gb18030"), headers=FILE, trust_env=False)
+    told = "a b.csv:\n```\n鸡,23\n```"
+    tokens = say.tokens([{"content": told}])
+    assert answer.json() == {"name": "a b.csv", "text": "鸡,23\n", "tokens": tokens, "context": say.MODEL["context"]}
+    assert answer.headers["cache-control"] == "no-store" and "content-security-policy" in answer.headers
+    assert [body["messages"] for body in fake.counted] == [[{"role": "user", "content": told}]] and fake.asked == []
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
+def test_a_file_of_another_page_is_refused(fake: FakeApi, scripted_page: str, origin: str) -> None:
+    refused = httpx.post(scripted_page + "/read", content=b"text", headers=FILE | {"Origin": origin}, trust_env=False)
+    assert refused.status_code == 403 and fake.counted == []
+    own = httpx.post(scripted_page + "/read", content=b"text", headers=FILE | {"Origin": scripted_page}, trust_env=False)
+    assert own.status_code == 200
+    form = httpx.post(scripted_page + "/read", files={"file": b"text"}, trust_env=False)  # no form can name it
+    assert form.status_code == 400 and len(fake.counted) == 1
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_has_come(fake: FakeApi, scripted_page: str) -> None:
+    """And what does not announce its length, or is more than any request may be."""
+    head = "POST /read HTTP/1.1\nHost: localhost\nX-File-Name: a\n{}\nConnection: close\n\n"
+    assert b'{"error":{"reason":"too_large","found":10.1,"most":10.0}}' in wire(scripted_page, head.format("Content-Length: 10000001"))
+    for length in ("Content-Length: 100000000", "Transfer-Encoding: chunked"):
+        assert wire(scripted_page, head.format(length)).split()[1] == b"413"
+    assert httpx.get(scripted_page + "/read", trust_env=False).status_code in (404, 405)
+    assert fake.counted == []
+
+
+@pytest.mark.parametrize(("status", "reason"), [(503, "uncounted"), (401, "uncounted"), (400, "too_long"), (413, "too_long")])
+def test_a_file_that_can_not_be_counted_says_why(fake: FakeApi, scripted_page: str, status: int, reason: str) -> None:
+    fake.uncounted = status
+    answer = httpx.post(scripted_page + "/read", content=b"text", headers=FILE, trust_env=False)
+    assert answer.json()["error"]["reason"] == reason
+
+
+def test_the_server_neither_keeps_nor_logs_a_file(fake: FakeApi, tmp_path: Path) -> None:
+    process, url = serve_page(fake.url, tmp_path, LOG__LEVEL="debug")
+    try:
+        for content in ("SECRET text", b"SECRET\0"):
+            httpx.post(url + "/read", content=content, headers={"X-File-Name": "SECRET.txt"}, trust_env=False)
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+    log = (tmp_path / "ui.log").read_text()
+    assert "file outcome=read bytes=11" in log and "file outcome=binary bytes=7" in log and "SECRET" not in log
+    assert all("SECRET" not in file.read_text(errors="replace") for file in tmp_path.rglob("*") if file.is_file())
+
+
 def test_sigterm_ends_it_within_seconds_even_with_an_answer_under_way(fake: FakeApi, tmp_path: Path) -> None:
     fake.default = say.endless()
     process, url = serve_page(fake.url, tmp_path)
     try:
-        session = {"session_hash": "abc", "fn_index": _event(url, "submit", "click"), "data": ["FORBIDDEN TEXT", "", [], "en"]}
+        session = {"session_hash": "abc", "fn_index": _event(url, "submit", "click"), "data": ["FORBIDDEN TEXT", [], "", None, [], "en"]}
         assert httpx.post(url + "/gradio_api/queue/join", json=session, trust_env=False).status_code == 200
         listening = threading.Thread(target=_listen, args=(url,), daemon=True)
         listening.start()
@@ -104,7 +156,7 @@ def _listen(url: str) -> None:
 
 def test_sixty_visitors_are_answered_at_once(fake: FakeApi, scripted_page: str) -> None:
     fake.default = [*say.thought("Hm."), say.wait("all"), *say.end()]
-    question = {"fn_index": _event(scripted_page, "submit", "click"), "data": ["q", "", [], "en"]}
+    question = {"fn_index": _event(scripted_page, "submit", "click"), "data": ["q", [], "", None, [], "en"]}
     for number in range(60):
         joined = httpx.post(scripted_page + "/gradio_api/queue/join", json=question | {"session_hash": f"s{number}"}, trust_env=False)
         assert joined.status_code == 200
@@ -155,7 +207,7 @@ def test_the_server_keeps_no_text_once_an_answer_has_ended(fake: FakeApi, tmp_pa
         session = {
             "session_hash": "abc",
             "fn_index": _event(url, "submit", "click", cookies=entered.cookies),
-            "data": [f"{marker} question", "", [], "en"],
+            "data": [f"{marker} question", [], "", None, [], "en"],
         }
         assert httpx.post(url + "/gradio_api/queue/join", json=session, **inside).status_code == 200
         told = httpx.get(url + "/gradio_api/queue/data?session_hash=abc", **inside).text
@@ -164,7 +216,8 @@ def test_the_server_keeps_no_text_once_an_answer_has_ended(fake: FakeApi, tmp_pa
         fake.reset()
         assert chat.running("abc") is None
         # Gradio's queue holds the one event that it started last, until the next: here somebody else's empty question.
-        session = {"session_hash": "xyz", "fn_index": _event(url, "submit", "click", cookies=entered.cookies), "data": ["", "", [], "en"]}
+        number = _event(url, "submit", "click", cookies=entered.cookies)
+        session = {"session_hash": "xyz", "fn_index": number, "data": ["", [], "", None, [], "en"]}
         assert httpx.post(url + "/gradio_api/queue/join", json=session, **inside).status_code == 200
         assert "process_completed" in httpx.get(url + "/gradio_api/queue/data?session_hash=xyz", **inside).text
         deadline = time.monotonic() + 30

@@ -357,7 +357,7 @@ def test_a_reload_loses_nothing_that_was_shown(fake: FakeApi, scripted_page: str
         expect(me.page.locator("#chat")).to_contain_text(text)
     fake.default = say.THINKS
     me.page.get_by_text(EN.again).click()
-    expect(me.page.locator(".note")).to_have_count(0)
+    expect(me.page.locator("#chat .note")).to_have_count(0)
     me.answered()
     assert [m["content"] for m in fake.asked[-1]["messages"]] == ["one", "It **can** fly.", "two"]
 

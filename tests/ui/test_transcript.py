@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from services.ui import markdown
 from services.ui.conversation import Conversation, Stage, Turn
-from services.ui.texts import EN, ZH
-from services.ui.transcript import messages, turn_at
+from services.ui.texts import EN, ZH, Words
+from services.ui.transcript import above, messages, turn_at
 
 
 def fold(turn: Turn) -> dict[str, Any]:
@@ -76,3 +77,23 @@ def test_a_message_belongs_to_its_turn() -> None:
     talk = Conversation([Turn("one", "hm", "A", "cut"), Turn("two", "hm", "B", "done")])
     roles = [message["role"] for message in messages(talk, EN)]
     assert [turn_at(talk, EN, index) for index, role in enumerate(roles) if role == "user"] == [0, 1]
+
+
+@pytest.mark.parametrize("words", [EN, ZH])
+def test_finished_turns_are_prepared_once_while_an_answer_grows(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    def moment(answer: str, stage: Stage) -> Conversation:
+        return Conversation([Turn("one", "hm", "**A**", "cut"), Turn("two", "", "$x$", "stopped"), Turn("three", "so", answer, stage)])
+
+    moments = [moment("", "thinking"), moment("**B", "answering"), moment("**B**", "done"), moment("**B", "failed"), moment("", "lost")]
+    wanted = [messages(each, words) for each in moments]
+    prepared, real = [], markdown.prepared
+    monkeypatch.setattr(markdown, "prepared", lambda text, **more: prepared.append(text) or real(text, **more))  # type: ignore[func-returns-value]
+    finished = above(moments[0], words)
+    assert [messages(each, words, finished) for each in moments] == wanted
+    assert [text for text in prepared if text in ("hm", "**A**", "$x$")] == ["hm", "**A**", "$x$"]
+    assert prepared.count("so") == len(moments)
+    assert finished == above(moments[0], words), "the finished turns got something of the last"
+
+
+def test_nothing_stands_above_the_first_turn() -> None:
+    assert above(Conversation(), EN) == above(Conversation([Turn("q")]), EN) == messages(Conversation(), EN, []) == []

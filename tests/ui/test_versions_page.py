@@ -151,7 +151,7 @@ def test_an_answer_that_was_cut_or_stopped_goes_on(fake: FakeApi, scripted_page:
     ]
     assert fake.asked[-1]["continue_final_message"] is True and fake.asked[-1]["add_generation_prompt"] is False
     expect(me.page.get_by_role("button", name=EN.library.proceed, exact=True)).to_have_count(0)
-    expect(me.page.locator(".note")).to_have_count(0)
+    expect(me.page.locator("#chat .note")).to_have_count(0)
     me.ask("And then?")
     me.answered()
     assert [m["content"] for m in fake.asked[-1]["messages"]] == ["A story!", "Once upon a time.", "And then?"]

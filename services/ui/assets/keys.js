@@ -11,7 +11,7 @@
   let composed = false;
   document.addEventListener("keypress", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.target !== question()) return;
-    if (composed || !event.target.value.trim()) {
+    if (composed || !(event.target.value.trim() || cloister.waiting.files.length)) {
       event.preventDefault();
       event.stopPropagation();
     }

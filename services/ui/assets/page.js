@@ -40,10 +40,13 @@
   // For the other scripts: the words of the visitor's language, and two ways to say them.
   let words = {};
   function say(element, text) {
-    if (text && element && element.getAttribute("aria-label") !== text) {
-      element.setAttribute("aria-label", text);
-      element.title = text;
-    }
+    if (label(element, text)) element.title = text;
+  }
+  // What is there already is not written again: each writing is a change of the page, on which everything here looks again.
+  function label(element, text) {
+    if (!text || !element || element.getAttribute("aria-label") === text) return false;
+    element.setAttribute("aria-label", text);
+    return true;
   }
   const herald = document.createElement("div");
   herald.setAttribute("role", "status");
@@ -53,6 +56,10 @@
     herald.textContent = herald.textContent === text ? `${text}\u00a0` : text; // what does not change is not read again
   }
   window.cloister = { ...window.cloister, words, say, announce };
+
+  // Boxes whose width has been looked at. That costs a layout of the page, so only those of the last answer are looked at again.
+  let measured = new WeakSet();
+  addEventListener("resize", () => { measured = new WeakSet(); due ||= look(); });
 
   // Icons of Gradio's, told by what they draw, since their names follow the browser and not the page.
   function name(chat) {
@@ -70,13 +77,17 @@
     }
     for (const button of chat.querySelectorAll(".copy_code_button")) if (!button.copied) say(button, words.copy_code);
     // What scrolls sideways is scrolled by the keyboard too.
+    const growing = [...chat.querySelectorAll(".bot-row")].at(-1);
     for (const box of chat.querySelectorAll(":is(.katex-display, .prose table, .prose pre):not([tabindex])")) {
+      if (measured.has(box) && !growing?.contains(box)) continue;
+      measured.add(box);
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     }
     say(chat.querySelector(".scroll-down-button-container button"), words.to_the_end);
     const log = chat.querySelector("[role=log]");
-    if (log && words.conversation) log.setAttribute("aria-label", words.conversation);
-    log?.setAttribute("aria-live", "off"); // else every word of a growing answer would be read out: assets/voice.js tells how it goes
+    label(log, words.conversation);
+    // Else every word of a growing answer would be read out: assets/voice.js tells how it goes.
+    if (log && log.getAttribute("aria-live") !== "off") log.setAttribute("aria-live", "off");
   }
 
   // Gradio renders a question as Markdown, so that `#include <vector>` would lose half of itself. Its own words stand in
@@ -101,10 +112,10 @@
     if (title && !title.dataset.language) wordless ??= setTimeout(startOver, 8000);
     if (title?.dataset.language) {
       clearTimeout(wordless);
-      document.documentElement.lang = title.dataset.language;
+      if (document.documentElement.lang !== title.dataset.language) document.documentElement.lang = title.dataset.language;
       if (title.dataset.words !== spoken) cloister.words = words = JSON.parse(spoken = title.dataset.words);
       say(document.getElementById("switch"), words.language);
-      document.querySelector("#question textarea")?.setAttribute("aria-label", words.placeholder);
+      label(document.querySelector("#question textarea"), words.placeholder);
     }
     for (const toast of document.querySelectorAll(".toast-message-text")) {
       if (words.connection && /^Connection /.test(toast.textContent.trim())) toast.textContent = words.connection;
@@ -116,12 +127,13 @@
     }
   }
   let due = false;
+  function look() {
+    requestAnimationFrame(() => { due = false; refresh(); document.dispatchEvent(new Event("cloister:change")); });
+    return true;
+  }
   document.addEventListener("DOMContentLoaded", () => {
-    new MutationObserver(() => {
-      if (due) return;
-      due = true;
-      requestAnimationFrame(() => { due = false; refresh(); document.dispatchEvent(new Event("cloister:change")); });
-    }).observe(document.body, { childList: true, subtree: true, attributeFilter: ["aria-label", "data-words"] });
+    const watched = { childList: true, subtree: true, attributeFilter: ["aria-label", "data-words"] };
+    new MutationObserver(() => { due ||= look(); }).observe(document.body, watched);
   });
 
   document.addEventListener("click", (event) => {

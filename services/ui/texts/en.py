@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ui.texts import access, feel, library, panel
+from services.ui.texts import access, choices, feel, files, library, panel
 from services.ui.texts.words import Example, Trouble, Words
 
 EN = Words(
@@ -48,7 +48,7 @@ EN = Words(
     thought="Thought for {time}",
     stopped="Stopped.",
     stopped_before="Stopped before the answer began.",
-    cut="The answer was cut here: there was no room left. Let it continue, or start a new chat.",
+    cut="The answer was cut here: it is as long as it may be, or there was no room left. Let it continue, or start a new chat.",
     lost="The connection was lost here. What had arrived is kept.",
     again="Try again",
     details="Details",
@@ -80,7 +80,7 @@ EN = Words(
     notice="Please note: {notice}",
     troubles={
         "context_length_exceeded": Trouble(
-            "This conversation has become longer than the model can hold.", "Shorten the question, or start a new chat."
+            "This conversation has become longer than the model can hold.", "Shorten the question, leave files out, or start a new chat."
         ),
         "request_too_large": Trouble("This question is too long to be sent.", "Shorten it, then send it again."),
         "overloaded": Trouble("Too many people are asking at the moment.", "Wait a little, then try again."),
@@ -93,10 +93,12 @@ EN = Words(
     },
     library=library.EN,
     panel=panel.EN,
+    choices=choices.EN,
     terminal_hello="Cloister · {model}\n/new starts over, /quit or Ctrl-D leaves, Ctrl-C stops an answer.",
     terminal_stopped="stopped",
     terminal_nobody="Nothing answers at {url}. Start Cloister with scripts/up, or name its address with --url.",
     terminal_usage="Ask a question in the terminal; without one, hold a conversation.",
     access=access.EN,
     feel=feel.EN,
+    files=files.EN,
 )

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.ui.texts.access import AccessWords
+from services.ui.texts.choices import ChoicesWords
 from services.ui.texts.feel import FeelWords
+from services.ui.texts.files import FilesWords
 from services.ui.texts.library import LibraryWords
 from services.ui.texts.panel import PanelWords
 
@@ -100,6 +102,7 @@ class Words:
 
     library: LibraryWords
     panel: PanelWords
+    choices: ChoicesWords
 
     terminal_hello: str
     terminal_stopped: str
@@ -108,3 +111,4 @@ class Words:
 
     access: AccessWords
     feel: FeelWords
+    files: FilesWords

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ui.texts import access, feel, library, panel
+from services.ui.texts import access, choices, feel, files, library, panel
 from services.ui.texts.words import Example, Trouble, Words
 
 ZH = Words(
@@ -45,7 +45,7 @@ ZH = Words(
     thought="思考了 {time}",
     stopped="已停止。",
     stopped_before="已停止，还没有开始回答。",
-    cut="写到这里没有空间了，回答被截断。可以让它继续写，或开始新对话。",
+    cut="写到这里到了长度上限，或没有空间了，回答被截断。可以让它继续写，或开始新对话。",
     lost="连接在这里中断了，已收到的内容都保留着。",
     again="再试一次",
     details="详情",
@@ -75,7 +75,7 @@ ZH = Words(
     demo_stands_in="暂时无法下载想要的模型，现在由内置的小演示模型代替。它只会鸡兔同笼、加减乘法、掷骰子概率、三段论和几个 Python 小函数。",
     notice="请注意：{notice}",
     troubles={
-        "context_length_exceeded": Trouble("这次对话已经超出模型能记住的长度。", "请缩短问题，或开始新对话。"),
+        "context_length_exceeded": Trouble("这次对话已经超出模型能记住的长度。", "请缩短问题，少放文件，或开始新对话。"),
         "request_too_large": Trouble("这个问题太长，发送不了。", "请缩短后再发送。"),
         "overloaded": Trouble("现在提问的人太多。", "请稍等一会儿再试。"),
         "engine_failed": Trouble("模型中途停了，正在重新启动。", "请过几秒钟再试。"),
@@ -87,10 +87,12 @@ ZH = Words(
     },
     library=library.ZH,
     panel=panel.ZH,
+    choices=choices.ZH,
     terminal_hello="Cloister · {model}\n/new 重新开始，/quit 或 Ctrl-D 退出，Ctrl-C 停止回答。",
     terminal_stopped="已停止",
     terminal_nobody="{url} 没有应答。请先运行 scripts/up 启动 Cloister，或用 --url 指明地址。",
     terminal_usage="在终端里提问；不带问题则进入对话。",
     access=access.ZH,
     feel=feel.ZH,
+    files=files.ZH,
 )
