@@ -90,7 +90,7 @@ def test_the_page_asks_nobody_but_its_own_origin(stack: Stack) -> None:
         complaints: list[str] = []
         page.on("console", lambda message: complaints.append(message.text) if "Content Security Policy" in message.text else None)
         page.goto(stack.page_url)
-        box = page.locator("textarea").first
+        box = page.locator("#question textarea")
         box.wait_for(timeout=60_000)
         box.fill("鸡兔同笼，共有 35 个头，94 条腿，请问鸡和兔各有多少只？")
         box.press("Enter")
