@@ -122,16 +122,24 @@ def slowed(pid: int) -> Iterator[None]:
 
 
 def test_an_answer_that_was_stopped_goes_on(cloister: Cloister, visit: Visitors) -> None:
+    """What is there is read as text, so a stop between two letters that this very small model knows only as one token can end its
+    answer at once: then another one is stopped, three at most."""
     me = visit(cloister.page_url)
-    with slowed(cloister.pid("engine")):
-        me.page.locator("#examples button").nth(CAGE).click()
-        expect(me.page.locator("#chat .thought-group .content")).to_contain_text("x")
-        me.page.keyboard.press("Escape")
-        stopped = settled(me)
-    assert EN.stopped in stopped and "12 rabbits" not in stopped
-    me.page.get_by_role("button", name=EN.library.proceed, exact=True).click()
-    me.page.locator("#stop").wait_for()
-    assert EN.stopped not in settled_with(me, "23 chickens", "12 rabbits")
+    for _ in range(3):
+        with slowed(cloister.pid("engine")):
+            me.page.locator("#examples button").nth(CAGE).click()
+            expect(me.page.locator("#chat .thought-group .content")).to_contain_text("x")
+            me.page.keyboard.press("Escape")
+            stopped = settled(me)
+        assert EN.stopped in stopped and "12 rabbits" not in stopped
+        me.page.get_by_role("button", name=EN.library.proceed, exact=True).click()
+        me.page.locator("#stop").wait_for()
+        shown = settled(me)
+        assert EN.stopped not in shown
+        if "12 rabbits" in shown:
+            break
+        me.page.click("#new")
+    assert "23 chickens" in shown and "12 rabbits" in shown, shown
 
 
 def test_an_engine_that_dies_in_the_middle(cloister: Cloister, visit: Visitors) -> None:
