@@ -225,8 +225,8 @@ class _Page:
         try:
             async with contextlib.aclosing(self._chat.answer(session, shown, choices.parse(chosen), go_on=go_on)) as moments:
                 async for moment in moments:
-                    if session in self._switched and words is not (chosen := WORDS[self._switched[session]]):
-                        words, above = chosen, transcript.above(moment, chosen)
+                    if session in self._switched and words is not (other := WORDS[self._switched[session]]):
+                        words, above = other, transcript.above(moment, other)
                     under_way = moment.turns[-1].under_way
                     yield self._show(moment, words, above, answering="yes") if under_way else self._end(moment, words, above)
         finally:
