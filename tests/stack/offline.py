@@ -18,29 +18,7 @@ from pathlib import Path
 NAMESPACE = "cloister-offline"
 ENTER = [shutil.which("nsenter") or "nsenter", f"--net=/run/netns/{NAMESPACE}"]
 # A POSIX shell has what is not here built in.
-COREUTILS = [
-    "cat",
-    "cut",
-    "df",
-    "echo",
-    "head",
-    "id",
-    "ln",
-    "ls",
-    "mkdir",
-    "mktemp",
-    "mv",
-    "printf",
-    "rm",
-    "sha256sum",
-    "sleep",
-    "tail",
-    "tar",
-    "test",
-    "tr",
-    "true",
-    "wc",
-]
+COREUTILS = ["cat", "cut", "df", "id", "mkdir", "mktemp", "mv", "rm", "sha256sum", "sleep", "tar", "wc"]
 
 
 @dataclass(frozen=True)
