@@ -139,6 +139,8 @@ def test_shell_scripts_are_clean() -> None:
         ["shellcheck", "-x", "-P", ROOT / "scripts", *scripts, ROOT / ".ci/run"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
+    done = subprocess.run(["shellcheck", ROOT / "scripts/bundling/install"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_compose_names_only_settings_that_exist() -> None:
