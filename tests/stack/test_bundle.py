@@ -59,12 +59,10 @@ def bundles(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     wait(images.exists, 300)
     cut.send_signal(signal.SIGKILL)
     cut.wait()
-    made = images.stat().st_ino
     assert digest(file) == first, "an unfinished bundle stands under the name of the finished one"
     resumed = subprocess.Popen([*command, file], cwd=ROOT, env=stack.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     out, err = resumed.communicate(timeout=600)
     assert resumed.returncode == 0 and "cloister: images:" not in err, err
-    assert made
     split = stack.run(*command, parts / "c.tar", "--split", "300M")
     fingerprint = split.stdout.split("signed by ")[1].split()[0]
     assert fingerprint in out
@@ -112,8 +110,6 @@ def flipped(file: Path) -> Callable[[], None]:
 
 def test_the_same_input_makes_the_same_bytes(bundles: Bundles) -> None:
     assert bundles.again == "same"
-    joined = b"".join(file.read_bytes()[:1536] for file in [bundles.parts / "c.tar.000"])
-    assert joined
     assert all(file.stat().st_size <= 300 << 20 for file in bundles.parts.iterdir())
 
 
