@@ -139,7 +139,10 @@ def test_shell_scripts_are_clean() -> None:
         ["shellcheck", "-x", "-P", ROOT / "scripts", *scripts, ROOT / ".ci/run"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
-    done = subprocess.run(["shellcheck", ROOT / "scripts/bundling/install"], capture_output=True, text=True, check=False)
+    bare = [p for p in (ROOT / "scripts").rglob("*") if p.is_file() and p.read_bytes().startswith((b"#!/bin/sh", b"# shellcheck shell=sh"))]
+    # Sourced files set what others use; install and rollback source them from where they stand.
+    command = ["shellcheck", "-e", "SC1090,SC1091,SC2034,SC2154", *bare]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 

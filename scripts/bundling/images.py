@@ -12,7 +12,9 @@ Needs nothing but the standard library.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
 import posixpath
 import sys
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 CHUNK = 1 << 20
+GZIP = b"\x1f\x8b"
 
 
 def normalise(archive: IO[bytes], folder: Path) -> list[str]:
@@ -53,10 +56,12 @@ def normalise(archive: IO[bytes], folder: Path) -> list[str]:
 
 
 def _keep(content: IO[bytes], folder: Path) -> Path:
-    """Write it under a hidden name that is its digest; what is there already is the same."""
+    """Write it under a hidden name that is its digest; what is there already is the same. Some stores compress layers; ours are plain."""
+    buffered = io.BufferedReader(content)  # type: ignore[type-var]
+    plain = gzip.GzipFile(fileobj=buffered) if buffered.peek(2)[:2] == GZIP else buffered
     digest, part = hashlib.sha256(), folder / ".part"
     with part.open("wb") as file:
-        while chunk := content.read(CHUNK):
+        while chunk := plain.read(CHUNK):
             digest.update(chunk)
             file.write(chunk)
     return part.rename(folder / f".{digest.hexdigest()}")

@@ -1,10 +1,12 @@
 """`python3 model.py`, inside of init's image with a volume: the model that the settings name, if it is prepared there.
 
-Prints its directory in the volume, its bytes and its licence, each on a line. Exit code 3: it is not prepared there.
+Prints its directory in the volume, its bytes, its manifest's SHA-256 and its licence, each on a line.
+Exit code 3: it is not prepared there.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
@@ -36,7 +38,8 @@ def main(environ: Mapping[str, str]) -> int:
     else:
         licence = f"{source.title}: the licence is told where it comes from"
     size = sum(file.stat().st_size for file in found.directory.iterdir())
-    sys.stdout.write(f"{found.directory.relative_to(volume.root)}\n{size}\n{licence}\n")
+    digest = hashlib.sha256((found.directory / "manifest.json").read_bytes()).hexdigest()
+    sys.stdout.write(f"{found.directory.relative_to(volume.root)}\n{size}\n{digest}\n{licence}\n")
     return 0
 
 
