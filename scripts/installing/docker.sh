@@ -105,11 +105,11 @@ settings_of_release() { # the lines of .env that an upgrade changes
   cat <<END
 CLOISTER_TAG=$release
 CLOISTER_MODEL__NAME=$model
-CLOISTER_MODEL__QUANT=$quant
-CLOISTER_MODEL__REVISION=$revision
 CLOISTER_MODEL__FALLBACK=none
 HF_HUB_OFFLINE=1
 END
+  [ -z "$quant" ] || echo "CLOISTER_MODEL__QUANT=$quant"
+  [ -z "$revision" ] || echo "CLOISTER_MODEL__REVISION=$revision"
 }
 
 fill() {
