@@ -30,10 +30,10 @@ check_nobody_here() {
 check_disk() { # bytes that $bundle needs for unpacking
   loaded=$((2 * images_bytes + model_bytes)) # an engine unpacks what it loads before it keeps it
   root=$(docker info --format '{{.DockerRootDir}}')
-  here=$(free "$bundle") there=$(free "$root") || there=''
+  disks="$(free "$bundle") $(free "$root")" # nothing of the second where it can't be seen
   needed=$1
-  # shellcheck disable=SC2086 # two words
-  set -- $here $there
+  # shellcheck disable=SC2086 # two words each
+  set -- $disks
   [ "${2:-}" != "${4:-}" ] || loaded=$((loaded + needed))
   [ "$1" -ge "$needed" ] || die "unpacking needs $(mega "$needed") in $bundle, and $(mega "$1") are free"
   [ -z "${3:-}" ] || [ "$3" -ge $loaded ] || die "installing needs $(mega $loaded) in $root, and $(mega "$3") are free"
@@ -105,11 +105,11 @@ settings_of_release() { # the lines of .env that an upgrade changes
   cat <<END
 CLOISTER_TAG=$release
 CLOISTER_MODEL__NAME=$model
-CLOISTER_MODEL__QUANT=$quant
-CLOISTER_MODEL__REVISION=$revision
 CLOISTER_MODEL__FALLBACK=none
 HF_HUB_OFFLINE=1
 END
+  [ -z "$quant" ] || echo "CLOISTER_MODEL__QUANT=$quant"
+  [ -z "$revision" ] || echo "CLOISTER_MODEL__REVISION=$revision"
 }
 
 fill() {
@@ -154,6 +154,9 @@ start() { # seconds; fails when it is not ready within them
   rm -f "$home/.said"
   until inside gateway python3 docker/health.py http://api:8000/readyz && inside gateway python3 docker/health.py http://ui:7860/livez &&
     inside door python3 docker/health.py tcp://127.0.0.1:7860; do
+    case $(compose exec -T api supervisorctl -c config/supervisord.conf status 2>/dev/null) in
+      *FATAL*) began=0 ;; # it will not get better by waiting
+    esac
     [ $(($(date +%s) - began)) -lt "$1" ] || { compose logs --tail 10 >&2 && return 1; }
     sleep 0.5
   done

@@ -151,5 +151,7 @@ take_back() {
   read_release "$home"
   settings_of "$home"
   undo "$journal"
-  rm -rf "$home/.next" "$home/.before.new" "$home/.said" "$journal"
+  [ "$next" = .before ] || rm -rf "$home/.next"
+  rm -rf "$home/.before.new" "$home/.said" "$journal"
+  say "$home is $old as before"
 }
