@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # How Cloister is installed and run without Docker: a .venv made of the bundle's wheels, and supervisor; for root, where systemd runs, as a
-# service of a user without rights. docker.sh has the same functions. Needs bash, grep, sed and tail too, as scripts/ do, and Python.
+# service of a user without rights. docker.sh has the same functions. Needs Python, and what scripts/ need: bash, awk, grep, sed, setsid.
 # $bundle is the folder of the bundle, $home the one that it is installed in; at first they are the same.
 packages_bytes=500000000 # .venv
 export PYTHONDONTWRITEBYTECODE=1
@@ -11,7 +11,7 @@ may_serve() { has_systemd && [ "$(id -u)" = 0 ]; }
 here() { (cd "$home" && "$@"); }
 
 check_machine() {
-  for name in bash grep sed tail; do
+  for name in bash awk grep sed setsid; do
     command -v $name >/dev/null || die "there is no $name here, and without Docker it is needed"
   done
   kind=$(uname -m)

@@ -52,14 +52,20 @@ class Machine:
 @contextlib.contextmanager
 def machine(home: Path) -> Iterator[Machine]:
     """Bring it up, and take it away again."""
-    subprocess.run(["ip", "netns", "delete", NAMESPACE], capture_output=True, check=False)
-    subprocess.run(["ip", "netns", "add", NAMESPACE], check=True)
+    with namespace(), engine(home, home / "data") as there:
+        yield there
+
+
+@contextlib.contextmanager
+def namespace(name: str = NAMESPACE) -> Iterator[list[str]]:
+    """A network namespace with nothing but loopback, and what enters it."""
+    subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+    subprocess.run(["ip", "netns", "add", name], check=True)
     try:
-        subprocess.run(["ip", "-n", NAMESPACE, "link", "set", "lo", "up"], check=True)
-        with engine(home, home / "data") as there:
-            yield there
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        yield [ENTER[0], f"--net=/run/netns/{name}"]
     finally:
-        subprocess.run(["ip", "netns", "delete", NAMESPACE], check=False)
+        subprocess.run(["ip", "netns", "delete", name], check=False)
 
 
 @contextlib.contextmanager
