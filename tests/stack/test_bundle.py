@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.stack.bundles import SHELLS, Bundles, Installed, answers, digest, flipped, refused, signed, without
+from tests.stack.bundles import SHELLS, Bundles, Installed, answers, flipped, refused, signed, without
 from tests.stack.conftest import QUESTION
 from tests.stack.offline import ENTER, Machine
 
