@@ -21,7 +21,7 @@ settings_of() { # folder: sets how Cloister is reached there
 
 owned() { # folder of a release: the names at its top that come and go with it
   {
-    printf '%s\n' .env SHA256SUMS SHA256SUMS.sig
+    printf '%s\n' .env SHA256SUMS SHA256SUMS.sig SHA256SUMS.minisig key.pub minisign.pub
     while read -r _ name; do
       case $name in images/* | model/* | wheels/* | PARTS) ;; *) printf '%s\n' "${name%%/*}" ;; esac
     done <"$1/SHA256SUMS"
