@@ -18,6 +18,8 @@ import pytest
 
 from services.init.demo import expand
 from tests.conftest import ROOT, free_port
+from tests.stack import bundles as making
+from tests.stack import offline
 from tests.stack.world import TOKEN, World, world
 
 HERE = Path(__file__).parent
@@ -162,3 +164,24 @@ def stack(engine: str, outside: World, token: Path) -> Iterator[Stack]:
     running.run(ROOT / "scripts/up", "--docker", "--detach", timeout=2400)
     yield running
     running.compose("down", "--volumes", "--timeout", "5")
+
+
+@pytest.fixture(scope="session")
+def bundles(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[making.Bundles]:
+    """Bundles of what the stack runs, made once."""
+    folder = tmp_path_factory.mktemp("bundles")
+    yield making.make(folder, stack.env)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def machine(outside: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[offline.Machine]:
+    """A machine with an engine and without a network."""
+    with offline.machine(tmp_path_factory.mktemp("off")) as there:
+        yield there
+
+
+@pytest.fixture(scope="session")
+def installed(bundles: making.Bundles, machine: offline.Machine) -> making.Installed:
+    """The bundle installed on it from its parts, at the second go: the first one was cut."""
+    return making.install(bundles, machine)

@@ -1,116 +1,40 @@
-"""scripts/bundle on an engine, ./install on another one that has no network: the whole story, and every damage with its sentence."""
+"""scripts/bundle on an engine, ./install on another one that has no network: every damage has its sentence, and then it answers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.stack import offline
-from tests.stack.conftest import QUESTION, Stack, wait
+from tests.stack.bundles import SHELLS, Bundles, Installed, answers, flipped, refused, signed, without
+from tests.stack.conftest import QUESTION
 from tests.stack.offline import ENTER, Machine
-
-SHELLS = [["dash"], ["busybox", "sh"]]
-ASK = """
-import json, sys, urllib.request
-key, question = sys.argv[1:]
-body = json.dumps({"messages": [{"role": "user", "content": question}]}).encode()
-headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-request = urllib.request.Request("http://127.0.0.1:8000/v1/chat/completions", body, headers)
-print(json.load(urllib.request.urlopen(request, timeout=120))["choices"][0]["message"]["content"])
-"""
-
-
-@dataclass(frozen=True)
-class Bundles:
-    """The same bundle in one file and in parts, and what scripts/bundle said."""
-
-    file: Path
-    parts: Path
-    fingerprint: str
-    again: str
-
-
-def digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-@pytest.fixture(scope="module")
-def bundles(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundles]:
-    folder = tmp_path_factory.mktemp("bundles")
-    file, parts, key = folder / "a.tar", folder / "parts", folder / "key"
-    parts.mkdir()
-    command = [ROOT / "scripts/bundle", "--key", key, "--out"]
-    stack.run(*command, file)
-    first = digest(file)
-    # Once more, interrupted when the images are there: they are not made again, and every byte is the same.
-    images = folder / "a.tar.work/body/cloister/images"
-    cut = subprocess.Popen([*command, file], cwd=ROOT, env=stack.env, stderr=subprocess.DEVNULL, start_new_session=True)
-    wait(images.exists, 300)
-    cut.send_signal(signal.SIGKILL)
-    cut.wait()
-    assert digest(file) == first, "an unfinished bundle stands under the name of the finished one"
-    resumed = subprocess.Popen([*command, file], cwd=ROOT, env=stack.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    out, err = resumed.communicate(timeout=600)
-    assert resumed.returncode == 0 and "cloister: images:" not in err, err
-    split = stack.run(*command, parts / "c.tar", "--split", "300M")
-    fingerprint = split.stdout.split("signed by ")[1].split()[0]
-    assert fingerprint in out
-    yield Bundles(file, parts, fingerprint, "same" if digest(file) == first else "other")
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def machine(bundles: Bundles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with offline.machine(tmp_path_factory.mktemp("off")) as there:
-        yield there
 
 
 @pytest.fixture(scope="module")
 def unpacked(bundles: Bundles, machine: Machine) -> Path:
-    subprocess.run(["tar", "-xf", bundles.file, "-C", machine.home], check=True)
-    return machine.home / "cloister"
+    return bundles.unpack(bundles.file, machine.home / "whole")
 
 
-def refused(machine: Machine, folder: Path, *arguments: str, shell: list[str] = SHELLS[0], **environment: str) -> str:
-    """What ./install says as it refuses; the machine is as it was."""
-    before = machine.holds(), sorted(folder.rglob("*"))
-    told = Machine(machine.home, machine.data, machine.programs, machine.log, {**machine.environment, **environment})
-    program = shutil.which(shell[0])
-    assert program
-    done = told.run(program, *shell[1:], "./install", *arguments, cwd=folder)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert (machine.holds(), sorted(folder.rglob("*"))) == before
-    return done.stderr.splitlines()[-1]
-
-
-def flipped(file: Path) -> Callable[[], None]:
-    """One bit of the file's middle is another one, until what is returned is called."""
-
-    def flip() -> None:
-        with file.open("r+b") as content:
-            content.seek(file.stat().st_size // 2)
-            byte = content.read(1)[0]
-            content.seek(-1, 1)
-            content.write(bytes([byte ^ 1]))
-
-    flip()
-    return flip
-
-
-def test_the_same_input_makes_the_same_bytes(bundles: Bundles) -> None:
-    assert bundles.again == "same"
-    assert all(file.stat().st_size <= 300 << 20 for file in bundles.parts.iterdir())
+def test_the_same_input_makes_the_same_bytes(bundles: Bundles, unpacked: Path, tmp_path: Path) -> None:
+    """The two were made one after the other, the second one in two goes; they differ in that one is in parts."""
+    parts = sorted(bundles.parts.glob("c.tar.0*"))[1:]
+    assert len(parts) > 2 and all(part.stat().st_size <= 300 << 20 for part in parts)
+    joined, body = hashlib.sha256(), hashlib.sha256()
+    for part in parts:
+        joined.update(part.read_bytes())
+    with bundles.file.open("rb") as file:
+        file.seek(-sum(part.stat().st_size for part in parts), 2)
+        while chunk := file.read(1 << 20):
+            body.update(chunk)
+    assert body.digest() == joined.digest()
+    beginning = bundles.unpack(bundles.parts / "c.tar.000", tmp_path / "beginning")
+    listed = set((beginning / "SHA256SUMS").read_text().splitlines()) - set((unpacked / "SHA256SUMS").read_text().splitlines())
+    assert [line[66:] for line in listed] == ["PARTS"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -139,18 +63,6 @@ def test_the_signature_is_looked_at(machine: Machine, unpacked: Path, bundles: B
     finally:
         mend()
     assert f"signed by {bundles.fingerprint} and not by SHA256:x" in refused(machine, unpacked, "--fingerprint", "SHA256:x")
-
-
-def without(machine: Machine, name: str, program: str = "") -> str:
-    """A PATH where a program is missing, or another one stands for it."""
-    folder = machine.home / f"without-{name}-{hashlib.sha256(program.encode()).hexdigest()[:6]}"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(machine.programs, folder, symlinks=True)
-    (folder / name).unlink()
-    if program:
-        (folder / name).write_text(f'#!/bin/sh\n{program}\nexec {shutil.which(name)} "$@"\n')
-        (folder / name).chmod(0o755)
-    return str(folder)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -193,23 +105,79 @@ def test_too_little_disk_is_told_with_both_numbers(machine: Machine, unpacked: P
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_parts_that_are_wrong_are_named(machine: Machine, bundles: Bundles, shell: list[str]) -> None:
-    one, two = bundles.parts / "c.tar.001", bundles.parts / "c.tar.002"
-    beside = machine.home / "parts"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    subprocess.run(["tar", "-xf", bundles.parts / "c.tar.000", "-C", beside], check=True)
-    folder, where = beside / "cloister", str(bundles.parts)
-    assert "part c.tar.001 of 3 is not in .." in refused(machine, folder, shell=shell)
+    beside = machine.home / f"parts-{shell[0]}"
+    folder = bundles.unpack(bundles.parts / "c.tar.000", beside)
+    assert "part c.tar.001 of " in refused(machine, folder, shell=shell)
+    stick = beside / "stick"
+    stick.mkdir()
+    for part in bundles.parts.glob("c.tar.0*"):
+        (stick / part.name).hardlink_to(part)
+    one, two = stick / "c.tar.001", stick / "c.tar.002"
+
+    def said() -> str:
+        return refused(machine, folder, str(stick), shell=shell)
+
     mend = flipped(two)
-    assert "c.tar.002 is damaged, or of another bundle" in refused(machine, folder, where, shell=shell)
+    assert "c.tar.002 is damaged, or of another bundle" in said()
     mend()
-    one.rename(bundles.parts / "x")
+    one.rename(stick / "x")
     two.rename(one)
-    (bundles.parts / "x").rename(two)
-    assert "c.tar.001 holds what belongs into c.tar.002: the parts were mixed up" in refused(machine, folder, where, shell=shell)
-    one.rename(bundles.parts / "x")
-    two.rename(one)
-    (bundles.parts / "x").rename(two)
+    (stick / "x").rename(two)
+    assert "c.tar.001 holds what belongs into c.tar.002: the parts were mixed up" in said()
+    for part in (one, two):
+        part.unlink()
+        part.hardlink_to(bundles.parts / part.name)
+    size = one.stat().st_size
+    one.unlink()
+    one.write_bytes((bundles.parts / one.name).read_bytes()[: size // 2])
+    assert f"c.tar.001 has {size // 2} bytes instead of {size}: it was not copied whole, or is of another bundle" in said()
+    one.unlink()
+    one.hardlink_to(bundles.newer)
+    assert "c.tar.001 has" in said()
+    one.unlink()
+    assert f"part c.tar.001 of {len(list(bundles.parts.iterdir())) - 2} is not in {stick}" in said()
+
+
+def test_a_full_disk_is_told_before_anything_is_unpacked(machine: Machine, bundles: Bundles) -> None:
+    small = machine.home / "stick"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", small], check=True)
+    try:
+        folder = bundles.unpack(bundles.parts / "c.tar.000", small / "here")
+        assert f"MB in {folder}, and 6" in refused(machine, folder, str(bundles.parts))
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_beginning_that_was_cut_short_is_named(machine: Machine, bundles: Bundles) -> None:
+    folder = bundles.unpack(bundles.parts / "c.tar.000", machine.home / "short")
+    whole = (folder / "scripts/installing/docker.sh").read_bytes()
+    (folder / "scripts/installing/docker.sh").write_bytes(whole[: len(whole) // 2])
+    assert "scripts/installing/docker.sh is damaged" in refused(machine, folder)
+    (folder / "scripts/installing/docker.sh").unlink()
+    assert "scripts/installing/docker.sh is missing here: unpack the whole bundle" in refused(machine, folder)
+
+
+def test_somebody_else_can_change_and_sign_it_but_not_as_us(machine: Machine, bundles: Bundles) -> None:
+    folder = bundles.unpack(bundles.newer, machine.home / "theirs")
+    with (folder / "compose.yaml").open("a") as file:
+        file.write("# and more\n")
+    key = machine.home / "other-key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    signed(folder, key)
+    assert f"and not by {bundles.fingerprint}: it does not come from whom you think" in refused(
+        machine, folder, "--fingerprint", bundles.fingerprint
+    )
+
+
+def test_without_signature_goes_on_to_the_sums(machine: Machine, unpacked: Path) -> None:
+    mends = [flipped(unpacked / "SHA256SUMS.sig"), flipped(unpacked / "LICENSE")]
+    try:
+        assert "the signature does not fit SHA256SUMS" in refused(machine, unpacked)
+        assert "LICENSE is damaged" in refused(machine, unpacked, "--without-signature")
+    finally:
+        for mend in mends:
+            mend()
 
 
 def test_what_fails_later_is_undone(machine: Machine, unpacked: Path) -> None:
@@ -217,25 +185,16 @@ def test_what_fails_later_is_undone(machine: Machine, unpacked: Path) -> None:
     assert "taking back what was done" in refused(machine, unpacked, PATH=without(machine, "docker", program))
 
 
-def test_installed_from_parts_after_a_cut_it_answers_and_pulls_nothing(machine: Machine, bundles: Bundles) -> None:
-    home = machine.home / "real"
-    home.mkdir()
-    subprocess.run(["tar", "-xf", bundles.parts / "c.tar.000", "-C", home], check=True)
-    folder = home / "cloister"
-    arguments = ["./install", "--fingerprint", bundles.fingerprint, str(bundles.parts)]
-    began = time.time()
-    shell = shutil.which("dash") or "sh"
-    cut = subprocess.Popen([*ENTER, shell, *arguments], cwd=folder, env=machine.environment, stderr=subprocess.DEVNULL)
-    wait(lambda: any("cloister-door" in line for line in machine.docker("images")), 300)
-    cut.kill()
-    cut.wait()
-    done = machine.run(shell, *arguments, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "taking back what was done" in done.stderr and "23" in done.stderr and "http://127.0.0.1:7860" in done.stdout
-    key = done.stdout.split("API key of first, shown only now:")[1].split()[0]
-    asked = subprocess.run([*ENTER, "python3", "-c", ASK, key, QUESTION], text=True, capture_output=True, check=True)
-    assert "23" in asked.stdout and "12" in asked.stdout
-    events = machine.docker("events", "--since", f"{began:.0f}", "--until", f"{time.time():.0f}", "--format", "{{json .}}")
-    assert events and not [event for event in map(json.loads, events) if event.get("Action") == "pull"]
+def test_installed_from_parts_after_a_cut_it_answers_and_pulls_nothing(machine: Machine, installed: Installed) -> None:
+    assert "taking back what was done" in installed.said and "23" in installed.said and "http://127.0.0.1:7860" in installed.said
+    said = answers(installed, QUESTION)
+    assert "23" in said and "12" in said
+    events = machine.docker("events", "--since", f"{installed.began:.0f}", "--until", f"{time.time():.0f}", "--format", "{{json .}}")
+    actions = {(event["Type"], event["Action"]) for event in map(json.loads, events)}
+    assert ("container", "start") in actions and ("image", "pull") not in actions
     assert "Attempting next endpoint for pull" not in machine.log.read_text()
-    assert "a Cloister named cloister is here already" in refused(machine, folder)
+
+
+def test_two_of_the_same_name_are_not_made(machine: Machine, installed: Installed, unpacked: Path) -> None:
+    assert "a Cloister named cloister is here already" in refused(machine, unpacked)
+    assert "this folder was installed from before" in refused(machine, installed.folder)
