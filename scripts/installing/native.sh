@@ -52,12 +52,12 @@ with open(library, "rb") as content:
         sys.exit("the libstdc++ of this machine is too old: it has no GLIBCXX_" + glibcxx)
 END
   ) || die "$said"
-  [ ! -f "$(unit)" ] || may_serve || die "Cloister is a service here: run this as root"
   ! may_serve || check_service
 }
 
 check_service() {
   case $home in *[!A-Za-z0-9._/-]*) die "for a service the name of the folder has to be without spaces and signs: rename $home" ;; esac
+  command -v find >/dev/null || die "there is no find here, and for a service it is needed"
   command -v useradd >/dev/null || id -u cloister >/dev/null 2>&1 || die "there is no useradd here to make the service's user with"
   prefix=$("$python" -c 'import sys; print(sys.base_prefix)')
   case $prefix in
@@ -80,7 +80,9 @@ check_disk() { # bytes that $bundle needs for unpacking
   [ "$3" -ge "$more" ] || die "installing needs $(mega "$more") in $home, and $(mega "$3") are free"
 }
 
-check_settings() { :; } # all of them are in .env, which stays
+check_settings() { # of what is installed; all of them are in .env, which stays
+  [ ! -f "$(unit)" ] || may_serve || die "Cloister is a service here: run this as root"
+}
 check_release() { :; }
 
 also_owned() { # packages go with their release where they are others
@@ -210,7 +212,11 @@ start() { # seconds; fails when it is not ready within them
   rm -f "$home/.said"
 }
 answers() { here .venv/bin/python docker/health.py "http://$(reached):$1" >/dev/null 2>&1; }
-broken() { [ -f "$(unit)" ] && [ "$(systemctl show --property NRestarts --value "$project")" -ge 3 ]; }
+broken() { # whether systemd has no luck with supervisor, or supervisor with one of the programs; scripts/up looks itself
+  [ -f "$(unit)" ] || return 1
+  [ "$(systemctl show --property NRestarts --value "$project")" -lt 3 ] || return 0
+  here bash -c '. scripts/environment && read_settings && supervise status' 2>/dev/null | grep -q FATAL
+}
 
 start_service() {
   user=$(sed -n 's/^User=//p' "$(unit)" 2>/dev/null) || user=''

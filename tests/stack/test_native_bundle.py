@@ -1,4 +1,4 @@
-"""./install --native from a bundle without images, in a network namespace with nothing but loopback and a PATH without docker."""
+"""./install --native in a network namespace with nothing but loopback and a PATH without docker."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ import pytest
 
 from tests.conftest import ROOT, free_port
 from tests.stack import offline
+from tests.stack.bundles import Bundles, digest, release
 from tests.stack.conftest import QUESTION
 
 PROGRAMS = (
     "awk base32 base64 bash cat chmod cp cut date df dirname env grep head id install ln ls mkdir mktemp mv readlink rm sed setsid sh "
-    "sha256sum sleep sort tail tar timeout touch tr uname wc"
+    "sha256sum sleep sort ssh-keygen tail tar timeout touch tr uname wc"
 )
 MODEL = "models/demo/q4_k_m"
 
@@ -70,7 +71,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
 
 @pytest.fixture(scope="module")
 def wheels(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheelhouse as scripts/bundle takes it."""
+    """The wheelhouse as scripts/bundle provides it."""
     folder = tmp_path_factory.mktemp("wheelhouse") / "wheels"
     program = '. scripts/environment; . scripts/docker; provide_wheel; provide_wheelhouse "$1"'
     command = ["bash", "-euc", program, ROOT / "scripts/bundle", folder]
@@ -78,8 +79,8 @@ def wheels(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def signed(folder: Path, wheels: Path, model: Path, release: str = "0.1.0-aaaaaaaaaaaa", glibc: str = "") -> Path:
-    """An unpacked bundle without images; nobody has signed it."""
+def handmade(folder: Path, wheels: Path, model: Path, glibc: str = "") -> Path:
+    """An unpacked bundle without images, made in no time; nobody has signed it."""
     bundle = folder / "cloister"
     bundle.mkdir(parents=True)
     listed = re.search(r"^files=\((.*)\)$", (ROOT / "scripts/bundle").read_text(), re.MULTILINE)
@@ -96,22 +97,17 @@ def signed(folder: Path, wheels: Path, model: Path, release: str = "0.1.0-aaaaaa
         about = re.sub(r"glibc=.*", f"glibc={glibc}", about)
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
     (bundle / "RELEASE").write_text(
-        f"release={release}\narchitecture={machine}\nmodel=demo\nquant=\nrevision=\ndirectory={MODEL}\n"
+        f"release=0.1.0-aaaaaaaaaaaa\narchitecture={machine}\nmodel=demo\nquant=\nrevision=\ndirectory={MODEL}\n"
         f"since=\nimages_bytes=0\nmodel_bytes=61622912\nbody_bytes=400000000\n{about}"
     )
     sums = {str(p.relative_to(bundle)): digest(p) for p in sorted(bundle.rglob("*")) if p.is_file()}
     held = "".join(f"{found}  {name}\n" for name, found in sums.items() if name.startswith(("model/", "wheels/")))
-    (bundle / "MANIFEST").write_text(f"release={release}\n{held}")
+    (bundle / "MANIFEST").write_text(f"release=0.1.0-aaaaaaaaaaaa\n{held}")
     sums["MANIFEST"] = digest(bundle / "MANIFEST")
     (bundle / "SHA256SUMS").write_text("".join(f"{found}  {name}\n" for name, found in sums.items()))
     for name in ("SHA256SUMS.sig", "key.pub"):
         (bundle / name).touch()
     return bundle
-
-
-def digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 INSTALL = ["sh", "./install", "--native", "--without-signature"]
@@ -128,7 +124,7 @@ def refused(bare: Bare, bundle: Path) -> str:
 
 @pytest.fixture(scope="module")
 def bundle(wheels: Path, demo_volume: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return signed(tmp_path_factory.mktemp("bundle"), wheels, demo_volume)
+    return handmade(tmp_path_factory.mktemp("bundle"), wheels, demo_volume)
 
 
 @pytest.mark.parametrize(
@@ -168,47 +164,50 @@ def test_a_port_that_is_taken_is_named(bare: Bare, bundle: Path) -> None:
 
 
 def test_an_old_c_library_is_named(bare: Bare, wheels: Path, demo_volume: Path, tmp_path: Path) -> None:
-    assert "and 9.9 or newer is needed" in refused(bare, signed(tmp_path, wheels, demo_volume, glibc="9.9"))
+    assert "and 9.9 or newer is needed" in refused(bare, handmade(tmp_path, wheels, demo_volume, glibc="9.9"))
 
 
 def test_what_fails_later_is_undone(bare: Bare, wheels: Path, demo_volume: Path, tmp_path: Path) -> None:
     fewer = tmp_path / "wheels"
     shutil.copytree(wheels, fewer, copy_function=os.link)
     next(fewer.glob("supervisor-*.whl")).unlink()
-    said = refused(bare, signed(tmp_path, fewer, demo_volume))
+    said = refused(bare, handmade(tmp_path, fewer, demo_volume))
     assert "the packages can't be installed: see above" in said and "supervisor" in said and "taking back what was done" in said
 
 
-def test_installed_stopped_started_upgraded_and_rolled_back(
-    bare: Bare, bundle: Path, wheels: Path, demo_volume: Path, tmp_path: Path
-) -> None:
+def test_installed_stopped_started_upgraded_and_rolled_back(bare: Bare, bundles: Bundles) -> None:
+    folder = bundles.unpack(bundles.file, bare.home / "installed")
+    old = release(folder)
+
     def answers() -> None:
-        said = bare.run(bundle, "bash", "scripts/chat", QUESTION)
+        said = bare.run(folder, "bash", "scripts/chat", QUESTION)
         assert "23" in said.stdout and "12" in said.stdout, said.stderr
 
-    done = bare.run(bundle, *INSTALL)
+    install = ["sh", "./install", "--native", "--fingerprint", bundles.fingerprint]
+    done = bare.run(folder, *install)
     assert done.returncode == 0, done.stderr
     try:
         assert "23" in done.stderr and f"http://127.0.0.1:{bare.environment['CLOISTER_UI__PORT']}" in done.stdout
         assert "API key of first, shown only now" in done.stdout
-        model = bundle / "var/volume/current/model.gguf"
-        assert model.samefile(bundle / "model" / MODEL / "model.gguf"), "the model takes room twice"
+        directory = (folder / "var/volume/current").resolve().relative_to(folder / "var/volume")
+        models = [root / directory / "model.gguf" for root in (folder / "var/volume", folder / "model")]
+        assert models[0].samefile(models[1]), "the model takes room twice"
         answers()
-        assert "this folder was installed from before" in bare.run(bundle, *INSTALL).stderr
+        assert "this folder was installed from before" in bare.run(folder, *install).stderr
 
-        assert "stopped" in bare.run(bundle, "bash", "scripts/down").stderr
-        up = bare.run(bundle, "bash", "scripts/up", "--native", "--detach")
+        assert "stopped" in bare.run(folder, "bash", "scripts/down").stderr
+        up = bare.run(folder, "bash", "scripts/up", "--native", "--detach")
         assert up.returncode == 0 and "installing" not in up.stderr, up.stderr
         answers()
 
-        newer = signed(tmp_path, wheels, demo_volume, release="0.1.0-bbbbbbbbbbbb")
-        upgraded = bare.run(newer, *INSTALL, "--upgrade", str(bundle))
-        assert upgraded.returncode == 0 and "installing from" not in upgraded.stderr, upgraded.stderr
-        assert "release=0.1.0-bbbbbbbbbbbb" in (bundle / "RELEASE").read_text()
+        newer = bundles.unpack(bundles.newer, bare.home / "newer")
+        upgraded = bare.run(newer, *install, "--upgrade", str(folder))
+        assert upgraded.returncode == 0 and "installing" not in upgraded.stderr, upgraded.stderr
+        assert release(folder) == release(newer) != old
         answers()
-        back = bare.run(bundle, "sh", "scripts/rollback")
+        back = bare.run(folder, "sh", "scripts/rollback")
         assert back.returncode == 0, back.stderr
-        assert "release=0.1.0-aaaaaaaaaaaa" in (bundle / "RELEASE").read_text()
+        assert release(folder) == old
         answers()
     finally:
-        bare.run(bundle, "bash", "scripts/down")
+        bare.run(folder, "bash", "scripts/down")
