@@ -35,7 +35,10 @@ upgrade() { # folder of the older release, folder of the parts
   journal=$home/.upgrading
   forget_environment
   check_machine
-  [ ! -f "$journal" ] || take_back # it was cut
+  if [ -f "$journal" ]; then # it was cut
+    take_back
+    read_release "$bundle"
+  fi
   settings_of "$home"
   here=$(value "$home/RELEASE" release) here_model=$(value "$home/RELEASE" directory)
   [ "$here" != "$release" ] || die "$home is $release already"
