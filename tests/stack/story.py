@@ -98,9 +98,8 @@ def damages(machine: Machine, whole: Path, parts: Path, beside: Path) -> None:
         ("no engine", "docker", '[ "$1" != version ] || exit 1'),
     ):
         rows.append((what, refused(machine, whole, PATH=without(machine, name, program))))
-    print(
-        "### What was damaged, and the sentence it got\n\nAfter each the machine was as before: files, images, containers, volumes, networks.\n"
-    )
+    print("### What was damaged, and the sentence it got\n")
+    print("After each the machine was as before: files, images, containers, volumes, networks.\n")
     print("| what | the sentence |\n|---|---|")
     for what, sentence in rows:
         print(f"| {what} | `{sentence.removeprefix('cloister: ').replace(str(machine.home), '')}` |")
