@@ -24,7 +24,6 @@ def main(profile: str, password: str, question: str) -> None:
         page.goto(ADDRESS)
         page.locator("#question textarea, input[type=password]").first.wait_for()
         if page.locator("input[type=password]").count():
-            page.get_by_label(EN.access.name, exact=True).fill("anna")
             page.get_by_label(EN.access.password, exact=True).fill(password)
             page.get_by_role("button", name=EN.access.enter).click()
             page.wait_for_selector("#send")
