@@ -1,0 +1,159 @@
+# shellcheck shell=sh
+# What is the user's and no release's: as one file, and back. $home is the top of the checkout or of the unpacked bundle.
+#   BACKUP            format=1 and when it was made
+#   SHA256SUMS        of all below
+#   .env  config/*.toml that were changed  var/secrets  var/adapters  the file below var that CLOISTER_API__SCREEN names
+#   gateway.tar       the gateway's volume: the TLS authority that browsers have learned to trust
+format=1
+
+yours() { # the names of what is there
+  for name in .env var/secrets var/adapters; do [ ! -e "$home/$name" ] || echo "$name"; done
+  screen=''
+  [ ! -f "$home/.env" ] || screen=$(value "$home/.env" CLOISTER_API__SCREEN)
+  case $screen in
+    *..*) ;;
+    var/* | ./var/*) [ ! -f "$home/$screen" ] || echo "${screen#./}" ;; # elsewhere it is where its owner keeps it
+  esac
+  for name in config/cloister.toml config/models.toml; do
+    ! changed "$name" || echo "$name"
+  done
+}
+
+changed() { # file: whether it is another than the one that was shipped
+  [ -f "$home/$1" ] || return 1
+  if [ -f "$home/SHA256SUMS" ]; then
+    sum=$(sha256sum <"$home/$1")
+    while read -r expected shipped; do
+      [ "$shipped" != "$1" ] || [ "$expected" != "${sum%% *}" ] || return 1
+    done <"$home/SHA256SUMS"
+    return 0
+  fi
+  command -v git >/dev/null && git -C "$home" rev-parse HEAD >/dev/null 2>&1 || return 0
+  ! git -C "$home" diff --quiet HEAD -- "$1"
+}
+
+gateway() { # command of sh: in the gateway's volume, where there is one
+  command -v docker >/dev/null || return 1
+  project=cloister tag=''
+  [ ! -f "$home/.env" ] || { project=$(value "$home/.env" CLOISTER_PROJECT) tag=$(value "$home/.env" CLOISTER_TAG); }
+  project=${CLOISTER_PROJECT:-${project:-cloister}} tag=${CLOISTER_TAG:-$tag}
+  if [ -z "$tag" ]; then # compose.yaml tells the usual one
+    # shellcheck disable=SC2016 # it stands there like this
+    while read -r line; do case $line in *'cloister-gateway:${CLOISTER_TAG:-'*) tag=${line##*:-} tag=${tag%%\}*} ;; esac; done <"$home/compose.yaml"
+  fi
+  docker volume inspect "${project}_gateway" >/dev/null 2>&1 && docker image inspect "cloister-gateway:$tag" >/dev/null 2>&1 || return 1
+  docker run --rm --interactive --network none --volume "${project}_gateway:/volume" --workdir /volume --entrypoint sh "cloister-gateway:$tag" -c "$1"
+}
+
+save() { # file: written whole or not at all
+  work=$(mktemp -d "${1%/*}/.backup.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  trap 'exit 130' INT TERM
+  for name in $(yours); do
+    mkdir -p "$work/${name%"${name##*/}"}"
+    cp -R "$home/$name" "$work/$name"
+  done
+  gateway 'tar -cf - .' </dev/null >"$work/gateway.tar" 2>/dev/null || rm -f "$work/gateway.tar"
+  printf 'format=%s\nmade=%s\n' "$format" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$work/BACKUP"
+  [ ! -f "$home/RELEASE" ] || echo "release=$(value "$home/RELEASE" release)" >>"$work/BACKUP"
+  (cd "$work" && listed . | while IFS= read -r name; do sha256sum -- "$name"; done) >"$work/.sums"
+  mv "$work/.sums" "$work/SHA256SUMS"
+  # shellcheck disable=SC2046 # names without spaces
+  (cd "$work" && tar -cf "$work.tar" BACKUP SHA256SUMS $(listed . once))
+  chmod 0600 "$work.tar"
+  mv "$work.tar" "$1"
+  rm -rf "$work"
+  trap - EXIT INT TERM
+}
+
+listed() { # folder, not empty for the first names only: what is in it, but for the list itself
+  for file in "$1"/* "$1"/.[!.]*; do
+    name=${file#./}
+    case $name in BACKUP | SHA256SUMS | .sums) continue ;; esac
+    if [ -d "$file" ] && [ -z "${2:-}" ]; then listed "$file"; elif [ -e "$file" ]; then printf '%s\n' "$name"; fi
+  done
+}
+
+summary() { # file: in words
+  count=0
+  said=''
+  while IFS= read -r name; do
+    case $name in
+      */) continue ;;
+      .env) said="$said, settings" ;;
+      var/secrets/*) case $said in *keys*) ;; *) said="$said, keys and passwords" ;; esac ;;
+      var/adapters/*) count=$((count + 1)) ;;
+      config/*) said="$said, $name" ;;
+      gateway.tar) said="$said, the gateway's TLS authority" ;;
+    esac
+  done <<END
+$(tar -tf "$1")
+END
+  [ $count -eq 0 ] || said="$said, $count adapter files"
+  [ -n "$said" ] && echo "${said#, }" || echo "nothing: nothing here is yours yet"
+}
+
+check() { # file, folder to unpack it to: dies of whatever is wrong with it, and has changed nothing then
+  broken="$1 is no backup of scripts/backup, or it was cut short"
+  names=$(tar -tf "$1" 2>/dev/null) || die "$broken: tar can't read it"
+  case "
+$names
+" in *"
+BACKUP
+"*) ;; *) die "$broken: there is no BACKUP in it" ;; esac
+  tar -tvf "$1" | while IFS= read -r line; do
+    case $line in -* | d*) ;; *) die "$1 holds something that is neither file nor folder, which no backup does: $line" ;; esac
+  done
+  printf '%s\n' "$names" | while IFS= read -r name; do
+    case $name in
+      /* | ../* | */../* | */..) die "$1 holds a name that leads outside, which no backup does: $name" ;;
+      BACKUP | SHA256SUMS | .env | config/ | config/cloister.toml | config/models.toml | gateway.tar) ;;
+      var/volume* | var/run* | var/log*) die "$1 holds what is not in a backup: $name" ;;
+      var/*) ;;
+      *) die "$1 holds what is not in a backup: $name" ;;
+    esac
+  done
+  mkdir "$2"
+  trap 'rm -rf var/.restoring' EXIT
+  tar -xof "$1" -C "$2" || die "$broken: tar can't read it"
+  found=$(value "$2/BACKUP" format)
+  [ "$found" = "$format" ] || die "$1 is a backup of format ${found:-unknown}, and this Cloister knows $format: take a newer one"
+  said=$(cd "$2" && sha256sum -c SHA256SUMS 2>/dev/null) || {
+    bad=$(printf '%s\n' "$said" | while IFS= read -r line; do case $line in *": OK") ;; *) echo "${line%%: FAILED*}" && break ;; esac; done)
+    die "$1 is damaged: ${bad:-SHA256SUMS} is not what was saved"
+  }
+  [ "$(cd "$2" && listed . | sort)" = "$(while read -r _ name; do printf '%s\n' "$name"; done <"$2/SHA256SUMS" | sort)" ] ||
+    die "$1 holds files that were not saved by scripts/backup"
+  trap - EXIT
+}
+
+put() { # folder that a backup was unpacked to; run again after a cut, it finishes
+  mkdir -p "$home/var/secrets"
+  chmod 0700 "$home/var/secrets"
+  (cd "$1" && listed .) | while IFS= read -r name; do
+    case $name in
+      .env | gateway.tar) continue ;;
+    esac
+    mkdir -p "$home/${name%/*}"
+    if [ -f "$home/$name" ]; then
+      cat "$1/$name" >"$home/$name" # in place: a container may have this very file mounted
+    else
+      cp "$1/$name" "$home/$name.part"
+      chmod 0644 "$home/$name.part" # the folder of secrets is closed; the containers' user must be able to read the files in it
+      mv "$home/$name.part" "$home/$name"
+    fi
+  done
+  if [ -f "$1/.env" ]; then
+    if [ -f "$home/RELEASE" ]; then
+      { users_settings "$1/.env" && release_settings "$home/.env"; } >"$home/.env.part"
+    elif [ -n "$(value "$1/BACKUP" release)" ]; then
+      users_settings "$1/.env" >"$home/.env.part"
+    else
+      cp "$1/.env" "$home/.env.part"
+    fi
+    chmod 0644 "$home/.env.part"
+    mv "$home/.env.part" "$home/.env"
+  fi
+  [ ! -f "$1/gateway.tar" ] || gateway 'tar -xpf -' <"$1/gateway.tar" >/dev/null 2>&1 ||
+    say "the gateway's TLS authority has no place here yet: start Cloister with Docker once, then restore again"
+}
