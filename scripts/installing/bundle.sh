@@ -2,16 +2,30 @@
 # The bundle itself: who made it, and whether every byte is as it was signed. Changes nothing but the folder it was unpacked to.
 
 verify_signature() { # wanted fingerprint or nothing, not empty to go on without
-  for file in SHA256SUMS SHA256SUMS.sig key.pub RELEASE; do
+  for file in SHA256SUMS RELEASE; do
     [ -f $file ] || die "$file is missing here: unpack the whole bundle"
   done
   if [ -n "$2" ]; then
     say "the signature is not looked at, as you wished: nothing says who made this bundle"
     return
   fi
-  command -v ssh-keygen >/dev/null ||
+  [ -f SHA256SUMS.sig ] || [ -f SHA256SUMS.minisig ] || die "SHA256SUMS.sig is missing here: unpack the whole bundle"
+  if [ -f SHA256SUMS.sig ] && command -v ssh-keygen >/dev/null; then
+    fits_ssh
+  elif [ -f SHA256SUMS.minisig ] && command -v minisign >/dev/null; then
+    fits_minisign
+  elif [ -f SHA256SUMS.minisig ]; then
+    die "there is no ssh-keygen here to check the signature with, and no minisign: install one of them, or go on without by --without-signature"
+  else
     die "there is no ssh-keygen here to check the signature with: install OpenSSH's client, or go on without by --without-signature"
-  wanted=$1
+  fi
+  [ -z "$1" ] || [ "$1" = "$fingerprint" ] ||
+    die "the bundle is signed by $fingerprint and not by $1: it does not come from whom you think"
+  say "signed by $fingerprint$([ -n "$1" ] || echo ' (compare it with what scripts/bundle printed)')"
+}
+spoiled="the signature does not fit SHA256SUMS: the bundle was changed after it was signed"
+
+fits_ssh() { # sets fingerprint
   # shellcheck disable=SC2046 # words are meant: bits, fingerprint, comment
   set -- $(ssh-keygen -lf key.pub 2>/dev/null)
   fingerprint=${2:-none}
@@ -21,11 +35,13 @@ verify_signature() { # wanted fingerprint or nothing, not empty to go on without
   rm "${signers% bad}"
   case "$signers $said" in
     *" bad "*sage:*) die "this ssh-keygen is older than 8.2 and checks no signatures: go on without by --without-signature" ;;
-    *" bad "*) die "the signature does not fit SHA256SUMS: the bundle was changed after it was signed" ;;
+    *" bad "*) die "$spoiled" ;;
   esac
-  [ -z "$wanted" ] || [ "$wanted" = "$fingerprint" ] ||
-    die "the bundle is signed by $fingerprint and not by $wanted: it does not come from whom you think"
-  say "signed by $fingerprint$([ -n "$wanted" ] || echo ' (compare it with what scripts/bundle printed)')"
+}
+
+fits_minisign() { # sets fingerprint, which is the key itself
+  fingerprint=$(tail -n 1 minisign.pub)
+  minisign -q -V -P "$fingerprint" -m SHA256SUMS -x SHA256SUMS.minisig >/dev/null 2>&1 || die "$spoiled"
 }
 
 verify_beginning() { # what is looked at before everything else

@@ -154,12 +154,18 @@ start() { # seconds; fails when it is not ready within them
   rm -f "$home/.said"
   until inside gateway python3 docker/health.py http://api:8000/readyz && inside gateway python3 docker/health.py http://ui:7860/livez &&
     inside door python3 docker/health.py tcp://127.0.0.1:7860; do
-    case $(compose exec -T api supervisorctl -c config/supervisord.conf status 2>/dev/null) in
-      *FATAL*) began=0 ;; # it will not get better by waiting
-    esac
+    ! given_up || began=0
     [ $(($(date +%s) - began)) -lt "$1" ] || { compose logs --tail 10 >&2 && return 1; }
     sleep 0.5
   done
+}
+
+given_up() { # it will not get better by waiting: a program that supervisor has given up, or a container that ends again and again
+  case $(compose exec -T api supervisorctl -c config/supervisord.conf status 2>/dev/null) in *FATAL*) return 0 ;; esac
+  for container in $(compose ps --all --quiet); do
+    [ "$(docker inspect --format '{{.RestartCount}}' "$container")" -lt 5 ] || return 0
+  done
+  return 1
 }
 
 ask() { # fails when no answer comes

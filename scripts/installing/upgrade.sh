@@ -21,7 +21,7 @@ settings_of() { # folder: sets how Cloister is reached there
 
 owned() { # folder of a release: the names at its top that come and go with it
   {
-    printf '%s\n' .env SHA256SUMS SHA256SUMS.sig
+    printf '%s\n' .env SHA256SUMS SHA256SUMS.sig SHA256SUMS.minisig key.pub minisign.pub
     while read -r _ name; do
       case $name in images/* | model/* | wheels/* | PARTS) ;; *) printf '%s\n' "${name%%/*}" ;; esac
     done <"$1/SHA256SUMS"
@@ -35,7 +35,10 @@ upgrade() { # folder of the older release, folder of the parts
   journal=$home/.upgrading
   forget_environment
   check_machine
-  [ ! -f "$journal" ] || take_back # it was cut
+  if [ -f "$journal" ]; then # it was cut
+    take_back
+    read_release "$bundle"
+  fi
   settings_of "$home"
   here=$(value "$home/RELEASE" release) here_model=$(value "$home/RELEASE" directory)
   [ "$here" != "$release" ] || die "$home is $release already"

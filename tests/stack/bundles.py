@@ -33,6 +33,7 @@ class Bundles:
     newer: Path
     key: Path
     fingerprint: str
+    said: str
     seconds: dict[str, float]
 
     def unpack(self, file: Path, folder: Path) -> Path:
@@ -55,7 +56,8 @@ def make(folder: Path, environment: dict[str, str]) -> Bundles:
         seconds[out.name] = time.monotonic() - began
         return done.stdout + done.stderr
 
-    fingerprint = bundle(file).split("signed by ")[1].split()[0]
+    first = bundle(file)
+    fingerprint = first.split("signed by ")[1].split()[0]
     # Once more in parts, interrupted when the images are there: they are not made again.
     command = [ROOT / "scripts/bundle", "--key", key, "--out", parts / "c.tar", "--split", "300M"]
     cut = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -70,7 +72,7 @@ def make(folder: Path, environment: dict[str, str]) -> Bundles:
     assert "cloister: images:" not in said and f"signed by {fingerprint}" in said
     root = later(folder / "later")
     bundle(newer, "--since", f"{file}.manifest", root=root, CLOISTER_TAG=f"{environment['CLOISTER_TAG']}-later")
-    return Bundles(file, parts, newer, key, fingerprint, seconds)
+    return Bundles(file, parts, newer, key, fingerprint, first, seconds)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 NAMESPACE = "cloister-offline"
 ENTER = [shutil.which("nsenter") or "nsenter", f"--net=/run/netns/{NAMESPACE}"]
 # A POSIX shell has what is not here built in.
-COREUTILS = ["cat", "cp", "cut", "date", "df", "env", "id", "mkdir", "mktemp", "mv", "rm", "sha256sum", "sleep", "sort", "tar", "wc"]
+COREUTILS = "cat cp cut date df env id mkdir mktemp mv rm sha256sum sleep sort tail tar wc"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def engine(home: Path, data: Path) -> Iterator[Machine]:
     """An engine in the namespace that keeps its things in `data`."""
     programs = home / "programs"
     programs.mkdir(parents=True, exist_ok=True)
-    for name in [*COREUTILS, "sh", "docker", "ssh-keygen"]:
+    for name in [*COREUTILS.split(), "sh", "docker", "ssh-keygen"]:
         found = shutil.which(name)
         assert found, f"{name} is missing here"
         if not (programs / name).exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_the_signature_is_looked_at(machine: Machine, unpacked: Path, bundles: B
 @pytest.mark.parametrize(
     ("name", "program", "sentence"),
     [
-        ("ssh-keygen", "", "there is no ssh-keygen here"),
+        ("ssh-keygen", "", "there is no ssh-keygen here to check the signature with, and no minisign"),
         ("docker", "", "there is no docker here"),
         ("docker", '[ "$1" != compose ] || exit 1', "Docker is here without Compose"),
         ("docker", '[ "$1" != version ] || { echo 19.03.15 amd64; exit; }', "Docker 19.03.15 is too old"),
@@ -156,6 +157,22 @@ def test_a_beginning_that_was_cut_short_is_named(machine: Machine, bundles: Bund
     assert "scripts/installing/docker.sh is damaged" in refused(machine, folder)
     (folder / "scripts/installing/docker.sh").unlink()
     assert "scripts/installing/docker.sh is missing here: unpack the whole bundle" in refused(machine, folder)
+
+
+def test_minisign_does_where_there_is_no_ssh_keygen(machine: Machine, unpacked: Path, bundles: Bundles) -> None:
+    path = without(machine, "ssh-keygen")
+    Path(path, "minisign").symlink_to(shutil.which("minisign") or "missing")
+    key = (unpacked / "minisign.pub").read_text().strip()
+    assert key in bundles.said
+    assert f"signed by {key} and not by SHA256:x" in refused(machine, unpacked, "--fingerprint", "SHA256:x", PATH=path)
+    mends = [flipped(unpacked / "LICENSE")]
+    try:
+        assert "LICENSE is damaged" in refused(machine, unpacked, "--fingerprint", key, PATH=path)
+        mends.append(flipped(unpacked / "SHA256SUMS"))
+        assert "the signature does not fit SHA256SUMS" in refused(machine, unpacked, "--fingerprint", key, PATH=path)
+    finally:
+        for mend in mends:
+            mend()
 
 
 def test_somebody_else_can_change_and_sign_it_but_not_as_us(machine: Machine, bundles: Bundles) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.stack.bundles import Bundles, Installed, another_model, answers, refused, release, renamed, signed, unready, without
 from tests.stack.conftest import QUESTION
 from tests.stack.offline import ENTER, Machine
@@ -36,6 +38,15 @@ def manifest(machine: Machine) -> str:
     """The served model's manifest."""
     api = machine.docker("ps", "--quiet", "--filter", "label=com.docker.compose.service=api")[0]
     return "\n".join(machine.docker("exec", api, "cat", "var/volume/current/manifest.json"))
+
+
+def visit(installed: Installed, profile: Path) -> str:
+    """What somebody sees who comes with the browser of the last visit: asked or kept, and the conversation."""
+    password = installed.said.split("Password of the page, for any name, shown only now:")[1].split()[0]
+    command = [*ENTER, sys.executable, "-m", "tests.stack.visitor", profile, password, QUESTION]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +81,10 @@ def test_what_it_does_not_fit_is_named(machine: Machine, newer: Path, installed:
     shutil.rmtree(other.parent)
 
 
-def test_upgraded_after_a_cut_and_everything_of_the_users_is_there(machine: Machine, newer: Path, installed: Installed) -> None:
+def test_upgraded_after_a_cut_and_everything_of_the_users_is_there(
+    machine: Machine, newer: Path, installed: Installed, tmp_path: Path
+) -> None:
+    assert visit(installed, tmp_path / "browser").startswith("asked")
     old, new = release(installed.folder), release(newer)
     with (installed.folder / ".env").open("a") as settings:
         settings.write("CLOISTER_API__MAX_TOKENS=700\n")
@@ -93,6 +107,8 @@ def test_upgraded_after_a_cut_and_everything_of_the_users_is_there(machine: Mach
     assert not journal.exists() and release(installed.folder / ".before") == old
     said = answers(installed, QUESTION)
     assert "23" in said and "12" in said
+    conversation = visit(installed, tmp_path / "browser")
+    assert conversation.startswith("kept") and "23" in conversation and "12" in conversation
     assert "CLOISTER_API__MAX_TOKENS=700\n" in (installed.folder / ".env").read_text()
     assert secrets == {file.name: file.read_bytes() for file in (installed.folder / "var/secrets").iterdir()}
     assert (installed.folder / "var/adapters/mine").read_text() == "mine"
