@@ -114,7 +114,21 @@ load() { # journal, release here to build on or nothing
     cp "$home/$name" "$bundle/$name"
   done <"$bundle/MANIFEST"
   [ -e "$bundle/.venv" ] || echo "venv $bundle/.venv" >>"$1"
-  (cd "$bundle" && PYTHON=$python bash scripts/setup) || die "the packages can't be installed: see above"
+  (cd "$bundle" && PYTHON=$python noted bash scripts/setup) || die "the packages can't be installed: see above"
+}
+
+# What goes on when this script is killed is known to the journal, and ended before anything is taken back.
+noted() { # command
+  setsid "$@" &
+  echo "busy $!" >>"$journal"
+  wait $!
+}
+end_noted() { # journal
+  while read -r what pid; do
+    if [ "$what" != busy ] || [ ! -f "/proc/$pid/cwd/scripts/installing/native.sh" ]; then continue; fi
+    kill -KILL "-$pid" 2>/dev/null || continue
+    while [ -e "/proc/$pid/cwd" ]; do sleep 0.1; done
+  done <"$1"
 }
 
 configure() {
@@ -198,7 +212,7 @@ start() { # seconds; fails when it is not ready within them
     start_service || return 1
   else
     stop
-    here timeout "$1" bash scripts/up --native --detach >"$home/.said" 2>&1 || { tail -n 10 "$home/.said" >&2 && return 1; }
+    here noted timeout "$1" bash scripts/up --native --detach >"$home/.said" 2>&1 || { tail -n 10 "$home/.said" >&2 && return 1; }
     [ "$(id -u)" = 0 ] || unit_for "$(id -un)" "$(id -gn)" >"$home/var/cloister.service"
   fi
   until answers "$api/readyz" && answers "$page/livez"; do
@@ -254,6 +268,7 @@ stop() {
 }
 
 undo() { # journal: take back what it tells
+  end_noted "$1"
   while read -r what name more; do
     case $what in
       project) stop ;;

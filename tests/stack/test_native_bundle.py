@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import ROOT, free_port
 from tests.stack import offline
 from tests.stack.bundles import Bundles, digest, release
-from tests.stack.conftest import QUESTION
+from tests.stack.conftest import QUESTION, wait
 
 PROGRAMS = (
     "awk base32 base64 bash cat chmod cp cut date df dirname env grep head id install ln ls mkdir mktemp mv readlink rm sed setsid sh "
@@ -184,9 +184,14 @@ def test_installed_stopped_started_upgraded_and_rolled_back(bare: Bare, bundles:
         assert "23" in said.stdout and "12" in said.stdout, said.stderr
 
     install = ["sh", "./install", "--native", "--fingerprint", bundles.fingerprint]
+    cut = subprocess.Popen([*bare.enter, *install], cwd=folder, env=bare.environment, stderr=subprocess.DEVNULL)
+    wait(lambda: any(folder.glob(".venv/lib/*/site-packages/llama_cpp")), 120)
+    cut.kill()  # pip goes on
+    cut.wait()
     done = bare.run(folder, *install)
     assert done.returncode == 0, done.stderr
     try:
+        assert "taking back what was done" in done.stderr
         assert "23" in done.stderr and f"http://127.0.0.1:{bare.environment['CLOISTER_UI__PORT']}" in done.stdout
         assert "API key of first, shown only now" in done.stdout
         directory = (folder / "var/volume/current").resolve().relative_to(folder / "var/volume")
