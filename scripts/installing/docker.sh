@@ -2,10 +2,11 @@
 # How Cloister is installed and run with Docker. native.sh has the same functions for machines without it.
 # $bundle is the folder of the bundle, $home the one that it is installed in; at first they are the same.
 kinds='init api ui gateway door'
+volume=/opt/cloister/var/volume
 compose() { (cd "$home" && docker compose --project-name "$project" "$@"); }
 inside() { compose exec -T "$@" >/dev/null 2>&1; }
 in_volume() { # program of sh, arguments: in the model's volume, which is there already, without a network
-  docker run --rm --interactive --network none --volume "${project}_model:/volume" --workdir /volume --entrypoint sh "cloister-init:$release" -c "$@"
+  docker run --rm --interactive --network none --volume "${project}_model:$volume" --workdir $volume --entrypoint sh "cloister-init:$release" -c "$@"
 }
 
 check_machine() {
@@ -49,7 +50,7 @@ check_release() { # what has just been unpacked
 
 has_release() { # release, directory of its model: whether they are here to build on
   for kind in $kinds; do docker image inspect "cloister-$kind:$1" >/dev/null 2>&1 || return 1; done
-  [ -z "$2" ] || docker run --rm --network none --volume "${project}_model:/volume:ro" --entrypoint test "cloister-init:$1" -f "/volume/$2/manifest.json"
+  [ -z "$2" ] || docker run --rm --network none --volume "${project}_model:$volume:ro" --entrypoint test "cloister-init:$1" -f "$volume/$2/manifest.json"
 }
 
 load() { # journal, release here to build on or nothing
@@ -116,7 +117,7 @@ fill() {
   say "filling the volume, $(mega "$model_bytes")"
   # shellcheck disable=SC2016 # $1 is the inner shell's
   tar -C "$bundle/model" -cf - . | compose run --rm --no-deps -T --entrypoint sh init \
-    -c 'cd /opt/cloister/var/volume && tar -xf - --no-same-permissions && ln -s "$1" current' sh "$directory" >/dev/null 2>&1 ||
+    -c 'cd "$2" && tar -xf - --no-same-permissions && ln -s "$1" current' sh "$directory" $volume >/dev/null 2>&1 ||
     die "the model could not be put into its volume"
 }
 

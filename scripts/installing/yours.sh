@@ -42,7 +42,8 @@ gateway() { # command of sh: in the gateway's volume, where there is one
     while read -r line; do case $line in *'cloister-gateway:${CLOISTER_TAG:-'*) tag=${line##*:-} tag=${tag%%\}*} ;; esac; done <"$home/compose.yaml"
   fi
   docker volume inspect "${project}_gateway" >/dev/null 2>&1 && docker image inspect "cloister-gateway:$tag" >/dev/null 2>&1 || return 1
-  docker run --rm --interactive --network none --volume "${project}_gateway:/volume" --workdir /volume --entrypoint sh "cloister-gateway:$tag" -c "$1"
+  set -- "$1" /opt/cloister/var/gateway # its own place: an empty volume takes over the owner of where it is mounted
+  docker run --rm --interactive --network none --volume "${project}_gateway:$2" --workdir "$2" --entrypoint sh "cloister-gateway:$tag" -c "$1"
 }
 
 save() { # file: written whole or not at all

@@ -8,13 +8,15 @@ from pathlib import Path
 from tests.stack import bundles
 from tests.stack.conftest import Stack
 
+VOLUME = "/opt/cloister/var/gateway"  # an empty volume takes over the owner of where it is mounted
+
 
 def test_the_authority_comes_back_into_its_volume(stack: Stack, tmp_path: Path) -> None:
     top = bundles.later(tmp_path / "top")  # a checkout of its own: this one's secrets are left alone
     project, image = stack.env["CLOISTER_PROJECT"], stack.image("gateway")
 
     def gateway(program: str) -> str:
-        mounted = ["--volume", f"{project}_gateway:/volume", "--workdir", "/volume"]
+        mounted = ["--volume", f"{project}_gateway:{VOLUME}", "--workdir", VOLUME]
         return stack.run("docker", "run", "--rm", "--network", "none", *mounted, "--entrypoint", "sh", image, "-c", program).stdout
 
     def run(script: str, *arguments: str | Path) -> str:
