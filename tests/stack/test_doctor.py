@@ -21,6 +21,7 @@ def doctor(stack: Stack, *options: str) -> dict[tuple[str, str], str]:
 
 def test_a_whole_stack(stack: Stack, tmp_path: Path) -> None:
     stack.ready()
+    wait(lambda: stack.compose("ps", "--format", "{{.Health}}").stdout.split() == ["healthy"] * 4, 120)
     found = doctor(stack, "--report", str(tmp_path / "report"))
     assert not [text for (_, level), text in found.items() if level == "BAD"], found
     assert "api, ui, gateway, door run in containers" in found["running", "ok"] and "loaded and answers" in found["running", "ok"]
