@@ -120,7 +120,7 @@ def test_a_release_that_does_not_become_ready_takes_itself_back(
 ) -> None:
     """It brings another model, too, which has the same place in the volume as the one before."""
     bad, good = bundles.unpack(bundles.newer, machine.home / "bad"), release(newer)
-    another_model(bad, machine.home / "whole/cloister/model")
+    another_model(bad, installed.folder / "model")
     unready(bad)
     renamed(bad, "0.1.0-bbbbbbbbbbbb", bundles.key, since=good)
     before = machine.docker("images", "--quiet"), manifest(machine), sorted(installed.folder.rglob("*"))
@@ -151,7 +151,7 @@ def test_rolled_back_and_forward_again(machine: Machine, bundles: Bundles, insta
 def test_another_model_comes_and_goes_with_its_release(machine: Machine, bundles: Bundles, installed: Installed, newer: Path) -> None:
     third, second = bundles.unpack(bundles.newer, machine.home / "third"), release(newer)
     first, before = release(installed.folder / ".before"), manifest(machine)
-    another_model(third, machine.home / "whole/cloister/model")
+    another_model(third, installed.folder / "model")
     renamed(third, "0.1.0-eeeeeeeeeeee", bundles.key, since=second)
     done = upgrade(machine, third, installed.folder)
     assert done.returncode == 0, done.stderr
