@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.updating import prepared
 from scripts.updating.finding import Finding, unasked
 from services.init import catalog, selection, sources
-from services.init.errors import InitError
+from services.init.errors import InitError, SourceError
 from services.shared import hardware, settings
 from services.shared.settings import Settings
 
@@ -69,12 +69,15 @@ def _of_hub(config: Settings, card: Mapping[str, Any], source: Mapping[str, Any]
         from services.init import hub
 
         now = hub.listing(repo, branch)
-        same = now.commit == commit
-        change = None if same else compare(source, _former(repo, commit), now, kept)
     except ImportError as error:
         return unasked(TOPIC, f"{error.name} is not installed")
     except InitError as error:
         return unasked(TOPIC, error)
+    same = now.commit == commit
+    try:
+        change = None if same else compare(source, _former(repo, commit), now, kept)
+    except SourceError as error:
+        return Finding("skip", TOPIC, f"{repo} is at {now.commit[:12]} on {branch}, and that can't take the place of what is here: {error}")
     facts = {"repo": repo, "branch": branch, "here": commit, "newest": now.commit, "title": card["title"]}
     if not change:
         more = f" at {commit[:12]}" if same else f": {now.commit[:12]} changes none of the files that {commit[:12]} was made of"
@@ -89,7 +92,7 @@ def compare(source: Mapping[str, Any], former: Listing | None, now: Listing, kep
     """The files of the manifest's source against those of the hub's newest commit; `former`: what the hub says of ours.
 
     Raises:
-        SourceError: the newest commit holds no checkpoint any more.
+        SourceError: the newest commit holds no such model any more.
     """
     mine = {file["path"]: file for file in source["files"]}
     there = {file.path: file for file in now.files}
@@ -97,6 +100,8 @@ def compare(source: Mapping[str, Any], former: Listing | None, now: Listing, kep
     ready = len(mine) == 1 and next(iter(mine)).endswith(".gguf")
     names = list(mine) if ready else selection.checkpoint(there, source["repo"], ":")
     wanted = {name: there[name] for name in names if name in there}
+    if not wanted:
+        raise SourceError(f"{source['repo']} has no file {names[0]} any more")
     same = {name for name, file in wanted.items() if name in mine and _same(file, before.get(name), mine[name])}
     fetched = sum(file.size for name, file in wanted.items() if name not in same or kept.get(name) != file.size)
     changed = tuple(name for name in wanted if name in mine and name not in same)

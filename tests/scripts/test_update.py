@@ -16,8 +16,12 @@ import pytest
 
 from scripts.updating import advisories, audit
 from scripts.updating.advisories import Database
+from scripts.updating.model import Change, compare
 from scripts.updating.release import newer_than
 from scripts.updating.shipped import shipped
+from services.init.errors import SourceError
+from services.init.hub import Listing
+from services.init.verify import Expected
 from services.shared import VERSION, manifest
 from tests import checkpoints
 from tests.conftest import ROOT, environment
@@ -219,6 +223,11 @@ def test_doing_what_is_said_brings_the_new_commit(world: World, checkpoint: Path
     subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, timeout=300)
     found = world.update().of("model")
     assert (found["level"], found["facts"]["here"]) == ("ok", commit)
+    (tmp_path / "later/config.json").write_text((tmp_path / "later/config.json").read_text() + "\n")
+    again = world.hub.add(REPO, tmp_path / "later")
+    found = world.update().of("model")
+    assert (found["level"], found["facts"]["changed"]) == ("NEW", ["config.json"])
+    assert f"{again[:12]} on main, here is {commit[:12]}, at which [model] revision holds it" in found["found"]
 
 
 def source(world: World) -> manifest.Source:
@@ -232,6 +241,29 @@ def test_a_commit_that_leaves_the_models_files_alone_is_not_new(world: World, ch
     said = world.update()
     assert said.code == 0
     assert f"{commit[:12]} changes none of the files" in said.of("model")["found"]
+
+
+def test_one_gguf_of_a_repository_is_compared_by_itself() -> None:
+    def listing(**sizes: int) -> Listing:
+        files = (Expected(f"{name}.gguf", size, f"sha256 of {name} with {size}", f"blob of {size}") for name, size in sizes.items())
+        return Listing(f"commit of {sizes}", tuple(files))
+
+    before = listing(mine=10, other=20)
+    mine = {"repo": REPO, "files": [{"path": "mine.gguf", "size": 10, "sha256": "sha256 of mine with 10"}]}
+    assert not compare(mine, before, listing(mine=10, other=21), {})
+    assert not compare(mine, None, listing(mine=10), {})
+    assert compare(mine, before, listing(mine=11, other=20), {"mine.gguf": 10}) == Change(("mine.gguf",), (), (), 11)
+    with pytest.raises(SourceError, match=r"has no file mine\.gguf any more"):
+        compare(mine, before, listing(other=20), {})
+
+
+def test_a_commit_without_the_model_can_not_replace_it(world: World, tmp_path: Path) -> None:
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later/README.md").write_text("moved elsewhere")
+    world.hub.add(REPO, tmp_path / "later")
+    said = world.update()
+    assert (said.code, said.of("model")["level"]) == (0, "skip")
+    assert "has no safetensors" in said.of("model")["found"]
 
 
 def test_a_rewritten_history_is_compared_by_hash(world: World, checkpoint: Path, tmp_path: Path) -> None:
