@@ -177,6 +177,11 @@ ask() { # fails when no answer comes
   printf '%s\n' "$answer" >&2
 }
 
+hints() {
+  echo "    chat  scripts/chat    stop  scripts/down    start again  docker compose up --detach"
+  echo "  Images and model are in Docker now: the folders images, model and wheels here may be deleted."
+}
+
 stop() { compose down --timeout 20 >/dev/null 2>&1; }
 
 undo() { # journal: take back what it tells

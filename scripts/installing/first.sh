@@ -23,7 +23,8 @@ install_first() { # folder of the parts
   ask || die "it is ready and does not answer"
   trap - EXIT INT TERM
   rm "$journal"
-  announce "$(printf '%s\n' "$secrets" | while IFS= read -r line; do case $line in With*) break ;; *) echo "    $line" ;; esac; done)"
+  announce "$(printf '%s\n' "$secrets" | while IFS= read -r line; do case $line in With*) break ;; *) echo "    $line" ;; esac; done)
+$(hints)"
 }
 
 undo_first() {

@@ -259,6 +259,15 @@ ask() { # fails when no answer comes
   }
 }
 
+hints() {
+  if [ -f "$(unit)" ]; then
+    echo "    chat  scripts/chat    stop  systemctl stop $project    start again  systemctl start $project"
+  else
+    echo "    chat  scripts/chat    stop  scripts/down    start again  scripts/up"
+  fi
+  echo "  The folder images here may be deleted; wheels has to stay for upgrades."
+}
+
 stop() {
   if [ -f "$(unit)" ]; then
     systemctl stop "$project"

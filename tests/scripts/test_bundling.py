@@ -154,3 +154,25 @@ def test_the_manual_is_one_page_that_loads_nothing(name: str) -> None:
     assert text.count("<table>") >= 3 and "data:image/png;base64,iVBOR" in text
     for target in re.findall(r'href="#([^"]+)"', text):
         assert f'id="{target}"' in text, target
+
+
+def test_every_sentence_of_the_manual_is_said_and_provoked() -> None:
+    """docs/airgap.md's table of what may be wrong: the installer says each sentence, and a test hears it."""
+
+    def text(*files: Path) -> str:
+        return " ".join(" ".join(file.read_text().split()) for file in files)
+
+    said = text(*(ROOT / "scripts/installing").iterdir())
+    heard = text(*(ROOT / "tests/stack").glob("test_*.py"))
+    table = (ROOT / "docs/airgap.md").read_text().split("## What may be wrong")[1].split("\n## ")[0]
+    sentences = [
+        sentence for row in re.findall(r"^\|.*\| (.*) \|$", table, re.MULTILINE) for sentence in re.findall(r"`([^`]* [^`]*)`", row)
+    ]
+    assert len(sentences) > 20
+    for sentence in sentences:
+        parts = [part for found in re.split(r"\S*[…\d]\S*", sentence) if len(part := found.split()) > 1]
+        if not parts:
+            continue  # one word between names and numbers
+        runs = [" ".join(part[at : at + 3]) for part in parts for at in range(max(1, len(part) - 2))]
+        assert any(run in said for run in runs), f"nobody says: {sentence}"
+        assert any(run in heard for run in runs), f"no test hears: {sentence}"

@@ -153,8 +153,12 @@ def test_another_model_comes_and_goes_with_its_release(machine: Machine, bundles
     first, before = release(installed.folder / ".before"), manifest(machine)
     another_model(third, installed.folder / "model")
     renamed(third, "0.1.0-eeeeeeeeeeee", bundles.key, since=second)
-    done = upgrade(machine, third, installed.folder)
+    # An engine that takes no image without all its layers: the first try is refused.
+    flag = machine.home / "refused"
+    strict = without(machine, "docker", f'[ "$1" != load ] || [ -e {flag} ] || {{ : >{flag} && exit 1; }}')
+    done = upgrade(machine, third, installed.folder, PATH=strict)
     assert done.returncode == 0, done.stderr
+    assert flag.exists() and f"this engine wants all layers: taking those of {second} out of it" in done.stderr
     assert manifest(machine) != before and "23" in answers(installed, QUESTION)
     assert not machine.docker("images", "--quiet", "--filter", f"reference=*:{first}"), "the release before the last one is kept"
     done = back(machine, installed)
