@@ -90,7 +90,7 @@ roll_back() { # from the folder of the release itself
 
 switch() { # release that goes
   say "$1 -> $release"
-  began=$(date +%s)
+  switched=$(date +%s)
   read -r next _ <"$journal"
   coming=$(owned "$home/$next")
   for name in $coming; do echo "new $name"; done >>"$journal"
@@ -104,7 +104,7 @@ switch() { # release that goes
   ask || die "$release is ready and does not answer"
   trap - EXIT INT TERM
   settle
-  say "done $(($(date +%s) - began)) s after the switch"
+  say "done in $(($(date +%s) - switched)) s"
   announce "    back to $1: scripts/rollback in $home"
 }
 

@@ -139,7 +139,7 @@ def test_rolled_back_and_forward_again(machine: Machine, bundles: Bundles, insta
         settings.write("CLOISTER_API__MAX_TOKENS=600\n")
     done = back(machine, installed)
     assert done.returncode == 0, done.stderr
-    print(re.findall(r"done .* s after the switch", done.stderr))
+    print(re.findall(r"done in .* s", done.stderr))
     assert release(installed.folder) == old and runs(machine) == {old} and release(installed.folder / ".before") == new
     assert "23" in answers(installed, QUESTION)
     assert "CLOISTER_API__MAX_TOKENS=600\n" in (installed.folder / ".env").read_text()
