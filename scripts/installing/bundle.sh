@@ -61,6 +61,7 @@ check_bundle() { # folder of the parts: everything but the signature; unpacks th
   check_parts "$1"
   unpack "$1"
   verify_sums
+  check_nothing_else
   check_release
 }
 
@@ -120,6 +121,23 @@ verify_sums() {
   [ -n "$bad" ] || die "SHA256SUMS can't be read"
   [ -e "$bad" ] || die "$bad is missing here: the bundle was not unpacked whole"
   die "$bad is damaged: its SHA-256 is not the one that was signed; copy the bundle again"
+}
+
+check_nothing_else() { # what nobody has signed could be obeyed all the same, such as another compose.override.yml
+  rm -rf .said .layers # of an earlier run
+  known=$(mktemp)
+  {
+    printf '%s\n' SHA256SUMS SHA256SUMS.sig SHA256SUMS.minisig key.pub minisign.pub
+    while read -r _ name; do printf '%s\n' "$name"; done <SHA256SUMS
+    [ ! -f PARTS ] || while read -r _ _ name; do printf '%s\n' "$name" "${name%.*}.000"; done <PARTS
+  } | sort >"$known"
+  more=$(files_in . | sort | comm -13 "$known" -)
+  rm "$known"
+  while read -r name; do
+    [ -z "$name" ] || die "$name is here and was not signed: unpack the bundle into an empty folder"
+  done <<END
+$more
+END
 }
 
 signed() { # folder: the names in it that were signed, and no others

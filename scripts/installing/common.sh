@@ -17,6 +17,15 @@ free() { # folder: bytes that are free for it, and its file system
   }
 }
 
+files_in() { # folder: every file in it, by its name from there
+  (cd "$1" && files_below .)
+}
+files_below() {
+  for entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+    if [ -d "$entry" ] && [ ! -L "$entry" ]; then files_below "$entry"; elif [ -e "$entry" ] || [ -L "$entry" ]; then printf '%s\n' "${entry#./}"; fi
+  done
+}
+
 value() { # file of NAME=value lines, name: the value, or nothing
   while IFS='=' read -r name rest; do
     [ "$name" != "$2" ] || printf '%s\n' "$rest"

@@ -187,11 +187,11 @@ stop() { compose down --timeout 20 >/dev/null 2>&1; }
 undo() { # journal: take back what it tells
   while read -r what name more; do
     case $what in
-      project) docker compose --project-name "$name" down --volumes --timeout 5 >/dev/null 2>&1 || : ;;
+      project) [ "$name" != "$project" ] || docker compose --project-name "$name" down --volumes --timeout 5 >/dev/null 2>&1 || : ;;
       model) # in its place only where that is not the place of the release that is back
         # shellcheck disable=SC2016
         in_volume 'rm -rf "releases/$1"; [ "$2" = "$3" ] || rm -rf "$2"' sh "$name" "$more" "$directory" </dev/null || : ;;
-      image) docker image rm "$name" >/dev/null 2>&1 || : ;;
+      image) case $name in cloister-*:*) docker image rm "$name" >/dev/null 2>&1 || : ;; esac ;;
     esac
   done <"$1"
 }

@@ -60,18 +60,16 @@ save() { # file: written whole or not at all
   (cd "$work" && listed . | while IFS= read -r name; do sha256sum -- "$name"; done) >"$work/.sums"
   mv "$work/.sums" "$work/SHA256SUMS"
   # shellcheck disable=SC2046 # names without spaces
-  (cd "$work" && tar -cf "$work.tar" BACKUP SHA256SUMS $(listed . once))
+  (cd "$work" && tar -cf "$work.tar" BACKUP SHA256SUMS $(listed . | cut -d/ -f1 | sort -u))
   chmod 0600 "$work.tar"
   mv "$work.tar" "$1"
   rm -rf "$work"
   trap - EXIT INT TERM
 }
 
-listed() { # folder, not empty for the first names only: what is in it, but for the list itself
-  for file in "$1"/* "$1"/.[!.]*; do
-    name=${file#./}
-    case $name in BACKUP | SHA256SUMS | .sums) continue ;; esac
-    if [ -d "$file" ] && [ -z "${2:-}" ]; then listed "$file"; elif [ -e "$file" ]; then printf '%s\n' "$name"; fi
+listed() { # folder: what is in it, but for the lists themselves
+  files_in "$1" | while IFS= read -r name; do
+    case $name in BACKUP | SHA256SUMS | .sums) ;; *) printf '%s\n' "$name" ;; esac
   done
 }
 

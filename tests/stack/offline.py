@@ -18,7 +18,7 @@ from pathlib import Path
 NAMESPACE = "cloister-offline"
 ENTER = [shutil.which("nsenter") or "nsenter", f"--net=/run/netns/{NAMESPACE}"]
 # A POSIX shell has what is not here built in.
-COREUTILS = "cat cp cut date df env id mkdir mktemp mv rm sha256sum sleep sort tail tar wc"
+COREUTILS = "cat comm cp cut date df env id mkdir mktemp mv rm sha256sum sleep sort tail tar wc"
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,29 @@ def test_a_beginning_that_was_cut_short_is_named(machine: Machine, bundles: Bund
     assert "scripts/installing/docker.sh is missing here: unpack the whole bundle" in refused(machine, folder)
 
 
+@pytest.mark.parametrize("name", ["compose.override.yml", "images/more.tar", "model/..more"])
+def test_what_nobody_signed_is_not_obeyed(machine: Machine, unpacked: Path, name: str) -> None:
+    (unpacked / name).write_text("services: {api: {privileged: true}}\n")
+    try:
+        assert f"{name} is here and was not signed: unpack the bundle into an empty folder" in refused(machine, unpacked)
+    finally:
+        (unpacked / name).unlink()
+
+
+def test_a_journal_of_somebody_else_removes_nothing(machine: Machine, unpacked: Path) -> None:
+    machine.docker("volume", "create", "--label", "com.docker.compose.project=theirs", "theirs_model")
+    (unpacked / ".installing").write_text("project theirs\nimage theirs:1\n")
+    mend = flipped(unpacked / "LICENSE")
+    try:
+        done = machine.run("sh", "./install", cwd=unpacked)
+        assert done.returncode == 1 and "LICENSE is damaged" in done.stderr
+        assert "theirs_model" in machine.docker("volume", "ls", "--quiet")
+    finally:
+        mend()
+        (unpacked / ".installing").unlink(missing_ok=True)
+        machine.docker("volume", "rm", "theirs_model")
+
+
 def test_minisign_does_where_there_is_no_ssh_keygen(machine: Machine, unpacked: Path, bundles: Bundles) -> None:
     path = without(machine, "ssh-keygen")
     Path(path, "minisign").symlink_to(shutil.which("minisign") or "missing")

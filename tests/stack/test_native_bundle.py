@@ -21,7 +21,7 @@ from tests.stack.bundles import Bundles, digest, release
 from tests.stack.conftest import QUESTION, wait
 
 PROGRAMS = (
-    "awk base32 base64 bash cat chmod cp cut date df dirname env grep head id install ln ls mkdir mktemp mv readlink rm sed setsid sh "
+    "awk base32 base64 bash cat chmod comm cp cut date df dirname env grep head id install ln ls mkdir mktemp mv readlink rm sed setsid sh "
     "sha256sum sleep sort ssh-keygen tail tar timeout touch tr uname wc"
 )
 MODEL = "models/demo/q4_k_m"
