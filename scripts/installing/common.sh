@@ -27,7 +27,7 @@ files_below() {
 }
 
 value() { # file of NAME=value lines, name: the value, or nothing
-  while IFS='=' read -r name rest; do
+  while IFS='=' read -r name rest || [ -n "$name" ]; do
     [ "$name" != "$2" ] || printf '%s\n' "$rest"
   done <"$1"
 }
