@@ -113,6 +113,12 @@ END
   [ -n "$said" ] && echo "${said#, }" || echo "nothing: nothing here is yours yet"
 }
 
+check_room() { # file: unpacked, in place, and what is here kept beside it
+  # shellcheck disable=SC2046 # two words
+  set -- $(($(wc -c <"$1") * 3 + 1000000)) $(free "$home")
+  [ "$2" -ge "$1" ] || die "restoring needs $(mega "$1") in $home, and $(mega "$2") are free"
+}
+
 check() { # file, folder to unpack it to: dies of whatever is wrong with it, and has changed nothing then
   broken="$1 is no backup of scripts/backup, or it was cut short"
   names=$(tar -tf "$1" 2>/dev/null) || die "$broken: tar can't read it"
@@ -137,7 +143,7 @@ BACKUP
   mkdir "$2"
   trap 'rm -rf var/.restoring' EXIT
   tar -xpof "$1" -C "$2" || die "$broken: tar can't read it"
-  said=$(cd "$2" && sha256sum -c SHA256SUMS 2>/dev/null) || {
+  [ ! -s "$2/SHA256SUMS" ] || said=$(cd "$2" && sha256sum -c SHA256SUMS 2>/dev/null) || {
     bad=$(printf '%s\n' "$said" | while IFS= read -r line; do case $line in *": OK") ;; *) echo "${line%%: FAILED*}" && break ;; esac; done)
     die "$1 is damaged: ${bad:-SHA256SUMS} is not what was saved"
   }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -298,3 +299,26 @@ def test_a_cut_restore_is_finished_by_the_next_one(top: Path, tmp_path: Path) ->
         assert users(other) == new and (other / ".env").read_text() == SETTINGS
         assert not [left for left in other.rglob("*") if left.name.startswith((".backup", ".restoring")) or left.suffix == ".part"]
     assert cuts >= 8
+
+
+def test_too_little_room_is_told_with_both_numbers(top: Path, tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("a small file system needs root")
+    file = backed_up(top)
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=True)
+    try:
+        other = cloister(small / "top")
+        done = run(other, "restore", file)
+        assert done.returncode == 1 and re.search(r"restoring needs \d+ MB in .*, and \d+ MB are free", done.stderr), done.stderr
+        assert not list((other / "var").iterdir())
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_nothing_of_the_users_comes_back_as_nothing(tmp_path: Path) -> None:
+    empty = cloister(tmp_path / "empty")
+    done = run(empty, "backup", tmp_path / "none.tar")
+    assert done.returncode == 0 and "nothing here is yours yet" in done.stderr
+    assert run(empty, "restore", tmp_path / "none.tar").returncode == 0
