@@ -1,7 +1,7 @@
 """`python -m tests.stack.story`: the whole story of docs/airgap.md once, with its times and sizes, as Markdown on standard output.
 
-Needs root, and the Docker stack of this checkout (scripts/up). The bundles are made of it; they are installed on a second engine in a
-network namespace with nothing but loopback.
+Needs root, and the Docker stack of this checkout (scripts/up); CLOISTER_MODEL__NAME names the model that it has, such as demo. The
+bundles are made of it; they are installed on a second engine in a network namespace with nothing but loopback.
 """
 
 from __future__ import annotations
