@@ -102,11 +102,13 @@ def damages(machine: Machine, whole: Path, parts: Path, beside: Path) -> None:
     print("After each the machine was as before: files, images, containers, volumes, networks.\n")
     print("| what | the sentence |\n|---|---|")
     for what, sentence in rows:
-        print(f"| {what} | `{sentence.removeprefix('cloister: ').replace(str(machine.home), '')}` |")
+        print(f"| {what} | `{sentence.removeprefix('cloister: ').replace(str(machine.home), '').replace(str(parts.parent), '')}` |")
     print(flush=True)
 
 
 def main() -> None:
+    print("# Without a network: one whole run\n")
+    print("Two Docker engines on one machine of 2 cores, the second in a network namespace with nothing but loopback, the demo model.\n")
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as name:
         folder = Path(name)
         whole = make(folder, "a.tar")
@@ -140,6 +142,7 @@ def main() -> None:
             quant = made.unpack(folder / "q8_0.tar", folder / "off/quant")
             step(machine, "Another quant of the model", quant, "./install", "--upgrade", str(here))
             chat()
+        print("### Sizes\n")
         print(f"| bundle | bytes | of the whole |\n|---|---|---|\n| whole | {whole} | |")
         print(f"| since, another line of code | {newer} | {newer / whole:.2%} |\n| since, another quant | {other} | {other / whole:.2%} |")
 
