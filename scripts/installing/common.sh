@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Sourced first: words, the options' meaning, and small things that all others need. Needs a POSIX shell and coreutils.
+# Sourced first: words, and small things that all others need. Needs a POSIX shell and coreutils.
 LC_ALL=C
 export LC_ALL
 say() { printf 'cloister: %s\n' "$*" >&2; }
@@ -26,10 +26,12 @@ files_below() {
   done
 }
 
-value() { # file of NAME=value lines, name: the value, or nothing
+value() { # file of NAME=value lines, name: the value, or nothing; the last one counts, as for Compose
+  last=''
   while IFS='=' read -r name rest || [ -n "$name" ]; do
-    [ "$name" != "$2" ] || printf '%s\n' "$rest"
+    [ "$name" != "$2" ] || last=$rest
   done <"$1"
+  [ -z "$last" ] || printf '%s\n' "$last"
 }
 
 read_release() { # folder: sets what its RELEASE tells

@@ -2,6 +2,7 @@
 # How Cloister is installed and run without Docker: a .venv made of the bundle's wheels, and supervisor; for root, where systemd runs, as a
 # service of a user without rights. docker.sh has the same functions. Needs Python, and what scripts/ need: bash, awk, grep, sed, setsid.
 # $bundle is the folder of the bundle, $home the one that it is installed in; at first they are the same.
+. ./scripts/installing/yours.sh
 packages_bytes=500000000 # .venv
 export PYTHONDONTWRITEBYTECODE=1
 volume() { echo "$home/var/volume"; }
@@ -80,8 +81,11 @@ check_disk() { # bytes that $bundle needs for unpacking
   [ "$3" -ge "$more" ] || die "installing needs $(mega "$more") in $home, and $(mega "$3") are free"
 }
 
-check_settings() { # of what is installed; all of them are in .env, which stays
+check_settings() { # of what is installed; those in .env stay
   [ ! -f "$(unit)" ] || may_serve || die "Cloister is a service here: run this as root"
+  for file in config/cloister.toml config/models.toml; do
+    ! changed "$file" || die "$file was changed in $home, and an upgrade would replace it: put settings into .env (CLOISTER_SECTION__KEY=...), and the shipped file back"
+  done
 }
 check_release() { :; }
 

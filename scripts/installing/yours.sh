@@ -6,11 +6,9 @@
 #   gateway.tar       the gateway's volume: the TLS authority that browsers have learned to trust
 format=1
 
-setting() { # folder, name: what its .env says, without quotes; the last line counts
+setting() { # folder, name: what its .env says, without quotes
   [ -f "$1/.env" ] || return 0
   said=$(value "$1/.env" "$2")
-  said=${said##*"
-"}
   case $said in \"*\" | \'*\') said=${said#?} said=${said%?} ;; esac
   printf '%s\n' "$said"
 }

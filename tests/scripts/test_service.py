@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -51,3 +52,22 @@ def test_only_the_machine_itself_is_reached_until_it_is_opened(tmp_path: Path, b
     [allowed] = [line for line in lines if line.startswith("IPAddressAllow=")]
     assert "IPAddressDeny=any" in lines
     assert allowed == f"IPAddressAllow={reachable}" or (reachable.endswith(" ") and allowed.startswith(f"IPAddressAllow={reachable}"))
+
+
+def test_an_upgrade_without_docker_refuses_to_replace_changed_settings(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    names = ("config/cloister.toml", "config/models.toml")
+    sums = "".join(f"{hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    (tmp_path / "SHA256SUMS").write_text(sums)
+    program = ". scripts/installing/common.sh; . scripts/installing/native.sh; project=cloister-nobody home=$1; check_settings; echo fine"
+
+    def said() -> str:
+        done = subprocess.run(
+            ["sh", "-euc", program.replace(". s", ". ./s"), "sh", tmp_path], cwd=ROOT, text=True, capture_output=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    assert said() == "fine\n"
+    with (tmp_path / "config/cloister.toml").open("a") as file:
+        file.write("# mine\n")
+    assert f"config/cloister.toml was changed in {tmp_path}, and an upgrade would replace it" in said()
