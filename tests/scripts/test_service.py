@@ -62,9 +62,7 @@ def test_an_upgrade_without_docker_refuses_to_replace_changed_settings(tmp_path:
     program = ". scripts/installing/common.sh; . scripts/installing/native.sh; project=cloister-nobody home=$1; check_settings; echo fine"
 
     def said() -> str:
-        done = subprocess.run(
-            ["sh", "-euc", program.replace(". s", ". ./s"), "sh", tmp_path], cwd=ROOT, text=True, capture_output=True, check=False
-        )
+        done = subprocess.run(["sh", "-euc", program, "sh", tmp_path], cwd=ROOT, text=True, capture_output=True, check=False)
         return done.stdout + done.stderr
 
     assert said() == "fine\n"
