@@ -20,6 +20,7 @@ PORTS = (7860, 8000)
 NOBODY = 65534
 MOST = 1024  # connections at once
 PIECE = 64 << 10
+IMPATIENCE = 0.25  # seconds until the next gateway is tried as well, where there are several
 
 # Docker's own rules in here, by which its resolver is reached, stay.
 FILTER = """
@@ -82,7 +83,7 @@ async def relay() -> None:
         port = writer.get_extra_info("sockname")[1]
         async with gate:
             try:
-                there, back = await asyncio.wait_for(asyncio.open_connection("gateway", port), 5)
+                there, back = await asyncio.wait_for(asyncio.open_connection("gateway", port, happy_eyeballs_delay=IMPATIENCE), 5)
             except (OSError, TimeoutError):
                 writer.transport.abort()
                 return

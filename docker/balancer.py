@@ -1,0 +1,41 @@
+"""Turns the subnet of the replicas into the servers of docker/haproxy.cfg, and becomes HAProxy.
+
+BALANCER_SUBNET  the replicas' network, such as 10.213.8.0/26; each of its addresses is a server, and those where nobody lives are down
+
+A server's id, which decides its place on the ring, is its address's place in the subnet: so all balancers agree.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from pathlib import Path
+
+PORT = 8000
+MOST = 254  # servers; more would be more checks than work
+
+
+def servers(subnet: str) -> str:
+    """A line for each address.
+
+    Raises:
+        ValueError: that is no subnet, or too large a one.
+    """
+    network = ipaddress.IPv4Network(subnet)
+    if network.num_addresses > MOST + 2:
+        raise ValueError(f"BALANCER_SUBNET={subnet} has more than {MOST} addresses")
+    return "\n  ".join(f"server a{number} {address}:{PORT} id {number}" for number, address in enumerate(network.hosts(), 1))
+
+
+def main() -> None:
+    try:
+        filled = Path("docker/haproxy.cfg").read_text().replace("$SERVERS", servers(os.environ.get("BALANCER_SUBNET", "")))
+    except ValueError as error:
+        sys.exit(f"balancer: {error}")
+    Path("/tmp/haproxy.cfg").write_text(filled)
+    os.execvp("haproxy", ["haproxy", "-db", "-f", "/tmp/haproxy.cfg"])
+
+
+if __name__ == "__main__":
+    main()

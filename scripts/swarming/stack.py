@@ -1,0 +1,65 @@
+"""The whole stack: what compose.yaml has, and the balancer between gateway and replicas that only several machines need."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+
+from scripts.swarming import network
+from scripts.swarming.service import merge, service
+
+HEAD = """\
+# One appliance on several machines, for `docker stack deploy`; scripts/swarm sets what it leaves open.
+# Made by `python -m scripts.swarming` of compose.yaml: change that one, and make this again. Why so: docs/decisions/0007-swarm-yaml.md
+"""
+BALANCER = "balancer:8080"
+
+
+def stack(compose: str) -> dict[str, Any]:
+    """The stack of this compose.yaml.
+
+    Raises:
+        Unknown: there is something in it that was never translated.
+    """
+    given = yaml.safe_load(compose)
+    services = {name: service(name, described) for name, described in given["services"].items()}
+    services["balancer"] = _balancer(given["services"]["gateway"])
+    services["api"]["networks"] = [network.REPLICAS]
+    merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": BALANCER}})
+    merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{BALANCER}"}})
+    volumes = {mounted["source"] for made in services.values() for mounted in made.get("volumes", ()) if mounted["type"] == "volume"}
+    return {
+        "version": "3.9",  # what Docker 20.10 knows
+        "services": services,
+        "networks": network.overlays(given["networks"]),
+        "volumes": dict.fromkeys(sorted(volumes)),
+        "secrets": {name: _secret(name) for name in given["secrets"]},
+    }
+
+
+def _balancer(gateway: dict[str, Any]) -> dict[str, Any]:
+    """Beside every gateway, with the same walls."""
+    made = service("gateway", {key: value for key, value in gateway.items() if key not in ("environment", "volumes")})
+    return made | {
+        "image": made["image"].replace("GATEWAY", "BALANCER"),
+        "networks": ["inside", network.REPLICAS],
+        "stop_signal": "SIGUSR1",  # finishes what it has
+        "environment": {"BALANCER_SUBNET": network.SUBNET},
+    }
+
+
+def _secret(name: str) -> dict[str, str]:
+    """Of a folder where scripts/swarm puts them all, none empty, as Swarm takes none; named by what is in it, as none can change."""
+    return {
+        "name": f"${{CLOISTER_PROJECT:-cloister}}_{name}_${{SWARM_SUM_{name.upper()}:?is set by scripts/swarm}}",
+        "file": f"${{SWARM_SECRETS}}/{name}",
+    }
+
+
+def text(made: dict[str, Any]) -> str:
+    """As it stands in swarm.yaml."""
+    spelled = json.loads(json.dumps(made))  # nothing in it is the same object twice, so YAML needs no anchors
+    lines: str = yaml.safe_dump(spelled, sort_keys=False, width=140)
+    return HEAD + lines

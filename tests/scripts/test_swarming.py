@@ -1,0 +1,76 @@
+"""swarm.yaml: it is what compose.yaml says, in words that `docker stack deploy` of Docker 20.10 knows."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts.swarming.expression import translated
+from scripts.swarming.mount import tmpfs, volume
+from scripts.swarming.service import Unknown
+from scripts.swarming.stack import stack, text
+from tests.conftest import ROOT
+
+COMPOSE = (ROOT / "compose.yaml").read_text()
+FILE = (ROOT / "swarm.yaml").read_text()
+STACK: dict[str, Any] = yaml.safe_load(FILE)
+# Of the schema of version 3.9; what else is there is refused, or, worse, taken and forgotten (tmpfs, security_opt, build, restart).
+KNOWN = {"cap_add", "cap_drop", "deploy", "dns", "environment", "image", "logging", "networks", "ports", "read_only", "secrets"}
+KNOWN |= {"stop_grace_period", "stop_signal", "sysctls", "volumes"}
+
+
+def test_swarm_yaml_is_up_to_date() -> None:
+    assert text(stack(COMPOSE)) == FILE, "compose.yaml has changed: python -m scripts.swarming"
+
+
+def test_what_compose_says_anew_must_be_thought_of() -> None:
+    with pytest.raises(Unknown, match=r"services\.ui\.hostname"):
+        stack(COMPOSE.replace("  ui:\n", "  ui:\n    hostname: page\n"))
+
+
+def test_every_service_has_only_what_a_stack_knows() -> None:
+    compose = yaml.safe_load(COMPOSE)
+    assert set(STACK["services"]) == {*compose["services"], "balancer"}
+    for name, service in STACK["services"].items():
+        assert set(service) <= KNOWN, name
+        assert service["read_only"] is True and service["cap_drop"] == ["ALL"], name
+        assert service["deploy"]["resources"]["limits"].keys() >= {"pids", "memory"}, name
+        assert service["deploy"]["endpoint_mode"] == "dnsrr", name
+
+
+def test_limits_secrets_and_settings_are_those_of_compose() -> None:
+    for name, service in yaml.safe_load(COMPOSE)["services"].items():
+        there = STACK["services"][name]
+        assert there["deploy"]["resources"]["limits"]["memory"] == service["mem_limit"]
+        assert there.get("secrets") == service.get("secrets")
+        assert there["environment"].keys() >= service["environment"].keys()
+    assert set(STACK["secrets"]) == set(yaml.safe_load(COMPOSE)["secrets"])
+
+
+def test_its_expressions_are_of_the_kinds_that_a_stack_knows() -> None:
+    known = re.compile(r"\$\{[A-Za-z_]\w*(:?[-?][^}]*)?\}")
+    assert "$" not in known.sub("", FILE)
+    assert translated("${A:+/run/a}") == "${SWARM_A:-}"
+    assert translated(["${CLOISTER_BIND:-127.0.0.1}"]) == ["0.0.0.0"]
+
+
+def test_nothing_inside_has_a_way_out() -> None:
+    inside = {name for name, network in STACK["networks"].items() if network.get("internal")}
+    assert inside == {"inside", "replicas"}
+    for name in inside:
+        assert STACK["networks"][name]["driver_opts"] == {"encrypted": ""}
+    for name, service in STACK["services"].items():
+        outside = set(service["networks"]) - inside
+        assert outside == {"init": {"setup"}, "door": {"edge"}}.get(name, set()), name
+    assert STACK["services"]["api"]["networks"] == ["replicas"]
+
+
+def test_no_path_of_one_machine_is_in_it() -> None:
+    for service in STACK["services"].values():
+        assert all(mounted["type"] in ("volume", "tmpfs") for mounted in service.get("volumes", ()))
+    assert volume("${CLOISTER_SOURCE:-./docker/source}:/source/${CLOISTER_SOURCE_NAME:-none}:ro") is None
+    assert volume("./var/adapters:/a:ro") == {"type": "volume", "source": "adapters", "target": "/a", "read_only": True}
+    assert tmpfs("/tmp:size=256m,mode=1777") == {"type": "tmpfs", "target": "/tmp", "tmpfs": {"size": 256 << 20}}
