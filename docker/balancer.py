@@ -16,8 +16,8 @@ PORT = 8000
 MOST = 254  # servers; more would be more checks than work
 
 
-def servers(subnet: str) -> str:
-    """A line for each address.
+def fill(template: str, subnet: str, port: int = PORT) -> str:
+    """docker/haproxy.cfg with a server for each address of the replicas.
 
     Raises:
         ValueError: that is no subnet, or too large a one.
@@ -25,12 +25,13 @@ def servers(subnet: str) -> str:
     network = ipaddress.IPv4Network(subnet)
     if network.num_addresses > MOST + 2:
         raise ValueError(f"BALANCER_SUBNET={subnet} has more than {MOST} addresses")
-    return "\n  ".join(f"server a{number} {address}:{PORT} id {number}" for number, address in enumerate(network.hosts(), 1))
+    servers = [f"server a{number} {address}:{port} id {number}" for number, address in enumerate(network.hosts(), 1)]
+    return template.replace("$SERVERS", "\n  ".join(servers))
 
 
 def main() -> None:
     try:
-        filled = Path("docker/haproxy.cfg").read_text().replace("$SERVERS", servers(os.environ.get("BALANCER_SUBNET", "")))
+        filled = fill(Path("docker/haproxy.cfg").read_text(), os.environ.get("BALANCER_SUBNET", ""))
     except ValueError as error:
         sys.exit(f"balancer: {error}")
     Path("/tmp/haproxy.cfg").write_text(filled)

@@ -1,0 +1,187 @@
+"""docker/haproxy.cfg with the real HAProxy and scripted replicas: a conversation stays where it is, goes elsewhere while that one has no
+room, and a replica that falls silent takes only its own streams with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import queue
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docker import balancer
+from tests.conftest import ROOT, free_port
+
+HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
+SUBNET = "127.93.7.0/29"  # six addresses, of which three have a replica
+REPLICAS = ("127.93.7.1", "127.93.7.3", "127.93.7.6")
+pytestmark = pytest.mark.skipif(HAPROXY is None and os.environ.get("CI") != "true", reason="no haproxy here")
+
+
+class Replica:
+    """Says its address; `room` and `silent` are what a test makes of it."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self.room, self.silent, self.asked = address, True, False, 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                lengths = [line.split(":")[1] for line in head.lower().splitlines() if line.startswith("content-length:")]
+                await reader.readexactly(int(lengths[0]) if lengths else 0)
+                await self.answer(head.split()[1], writer)
+        writer.close()
+
+    async def answer(self, path: str, writer: asyncio.StreamWriter) -> None:
+        while self.silent:
+            await asyncio.sleep(0.05)
+        if path == "/stream":
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while True:
+                if not self.silent:
+                    writer.write(b"5\r\nhello\r\n")
+                    await writer.drain()
+                await asyncio.sleep(0.05)
+        status, said = ("404 no room", "") if path == "/readyz" and not self.room else ("200 OK", self.address)
+        self.asked += path not in ("/readyz", "/livez")
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(said)}\r\n\r\n{said}".encode())
+        await writer.drain()
+
+
+class Balanced:
+    """HAProxy before the replicas."""
+
+    def __init__(self, port: int, replicas: dict[str, Replica]) -> None:
+        self.port, self.replicas = port, replicas
+
+    async def open(self, path: str, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+        writer.write(head.encode() + data)
+        return reader, writer
+
+    def ask(self, body: bytes) -> str:
+        """Which replica answers; what is no answer is an empty text."""
+
+        async def asked() -> str:
+            reader, writer = await self.open("/v1/chat/completions", body)
+            answer = (await reader.read()).decode()
+            writer.close()
+            return answer.rpartition("\r\n")[2] if " 200 " in answer[:16] else ""
+
+        return asyncio.run(asked())
+
+    def until(self, condition: Any, within: float = 30) -> float:
+        began = time.monotonic()
+        while not condition():
+            assert time.monotonic() - began < within
+            time.sleep(0.05)
+        return time.monotonic() - began
+
+
+@pytest.fixture
+def balanced(tmp_path: Path) -> Iterator[Balanced]:
+    """Three of six addresses are alive."""
+    assert HAPROXY
+    replicas, port, front = {address: Replica(address) for address in REPLICAS}, free_port(), free_port()
+    filled = balancer.fill((ROOT / "docker/haproxy.cfg").read_text(), SUBNET, port)
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(filled.replace("bind :8080", f"bind 127.0.0.1:{front}").replace("bind 127.0.0.1:2020", f"bind 127.0.0.1:{free_port()}"))
+    loops: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = queue.SimpleQueue()
+
+    async def run() -> None:
+        for replica in replicas.values():
+            await asyncio.start_server(replica.serve, replica.address, port, limit=1 << 20)
+        ended = asyncio.Event()
+        loops.put((asyncio.get_running_loop(), ended))
+        await ended.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+    thread.start()
+    loop, ended = loops.get(timeout=30)
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([HAPROXY, "-db", "-f", file], stdout=log, stderr=log)
+    there = Balanced(front, replicas)
+    try:
+        there.until(lambda: (tmp_path / "log").read_text().count(" is DOWN") >= 2 * (6 - len(REPLICAS)))
+        yield there
+    finally:
+        process.terminate()
+        process.wait(20)
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(10)
+
+
+def talk(number: int, turns: int, *, system: str = "", length: int = 0, parts: bool = False, ascii: bool = False) -> bytes:
+    """A conversation after so many turns; `ascii`: with other letters as escapes."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    for turn in range(turns):
+        question = f'{number} asks {turn} "of }} this" 鸡兔同笼' + "x" * length
+        messages.append({"role": "user", "content": [{"type": "text", "text": question}] if parts else question})
+        if turn < turns - 1:
+            messages.append({"role": "assistant", "content": f"answer {turn}"})
+    return json.dumps({"model": "any", "stream": False, "messages": messages}, ensure_ascii=ascii).encode()
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "system": {"system": "Be kind."},
+    "long": {"length": 40_000},
+    "parts": {"parts": True},
+    "system and parts": {"system": "Be kind.", "parts": True},
+    "escaped": {"ascii": True},
+    "escaped with system": {"system": "要友好。", "ascii": True},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_conversation_stays_with_its_replica(balanced: Balanced, kind: dict[str, Any]) -> None:
+    homes = [{balanced.ask(talk(number, turns, **kind)) for turns in (1, 2, 3, 4)} for number in range(40)]
+    assert all(len(home) == 1 for home in homes)
+    assert set.union(*homes) == set(REPLICAS), "each of them has some"
+
+
+def test_it_goes_elsewhere_while_its_replica_has_no_room(balanced: Balanced) -> None:
+    home = balanced.ask(talk(1, 1))
+    balanced.replicas[home].room = False
+    balanced.until(lambda: balanced.ask(talk(1, 2)) != home)
+    balanced.replicas[home].room = True
+    balanced.until(lambda: balanced.ask(talk(1, 3)) == home)
+
+
+def test_it_is_answered_when_nobody_has_room(balanced: Balanced) -> None:
+    for replica in balanced.replicas.values():
+        replica.room = False
+    for _ in range(30):
+        assert balanced.ask(talk(1, 1)) in REPLICAS
+        time.sleep(0.1)
+
+
+def test_a_stream_survives_that_its_replica_has_no_room_and_is_cut_when_it_falls_silent(balanced: Balanced) -> None:
+    home = balanced.replicas[balanced.ask(talk(1, 1))]
+
+    async def watched() -> tuple[float, bytes]:
+        reader, writer = await balanced.open("/stream", talk(1, 1))
+        await reader.readuntil(b"hello")
+        home.room = False
+        for _ in range(60):  # three seconds
+            await reader.readuntil(b"hello")
+        home.silent, began = True, time.monotonic()
+        rest = await asyncio.wait_for(reader.read(), 60)
+        writer.close()
+        return time.monotonic() - began, rest
+
+    seconds, rest = asyncio.run(watched())
+    assert seconds < 5
+    assert not rest.endswith(b"0\r\n\r\n"), "whoever reads it can tell that it is not whole"
+    assert balanced.ask(talk(1, 2)) in set(REPLICAS) - {home.address}
