@@ -52,8 +52,8 @@ class Replica:
                     writer.write(b"5\r\nhello\r\n")
                     await writer.drain()
                 await asyncio.sleep(0.05)
-        status, said = ("404 no room", "") if path == "/readyz" and not self.room else ("200 OK", self.address)
-        self.asked += path not in ("/readyz", "/livez")
+        status, said = ("404 no room", "") if path == "/readyz/room" and not self.room else ("200 OK", self.address)
+        self.asked += path not in ("/readyz/room", "/livez")
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(said)}\r\n\r\n{said}".encode())
         await writer.drain()
 

@@ -23,6 +23,7 @@ from services.shared import VERSION, hardware, progress, wire
 from services.shared.settings import Settings
 
 log = logging.getLogger("api")
+SAY_WITHIN = 0.5  # seconds; who asks whether there is room does not wait
 ACCEPT_WITHIN = 60.0  # seconds; a long prompt takes a few to tokenize, and waits for others
 
 
@@ -229,6 +230,14 @@ class Appliance:
             "since": status.when(self._started),
             "version": VERSION,
         }
+
+    async def has_room(self) -> bool:
+        """Whether a request would begin at once. An engine that is too busy to say so has none."""
+        try:
+            async with asyncio.timeout(SAY_WITHIN):
+                return (await self.engine.observe()).waiting == 0
+        except (ApiError, TimeoutError):
+            return False
 
     async def _load(self) -> dict[str, Any] | None:
         """What the engine says of itself; None when there is none or it does not answer."""

@@ -12,7 +12,7 @@ from services.shared import logs
 from services.shared.secret import SecretError, Secrets
 
 log = logging.getLogger("api")
-OPEN = {"/livez", "/readyz"}  # they tell no more than whether it runs
+OPEN = {"/livez", "/readyz", "/readyz/room"}  # they tell no more than whether it runs
 DOCUMENTATION = "/docs"  # and what stands below it: the same for everybody, and a browser that opens a page sends no key
 
 

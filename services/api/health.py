@@ -1,4 +1,4 @@
-"""/livez, /readyz and /v1/status: is the process alive, can it answer, and what is it doing."""
+"""/livez, /readyz, /readyz/room and /v1/status: is the process alive, can it answer, at once, and what is it doing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from services.api.appliance import Appliance
+from services.api.errors import NotFound
 
 router = APIRouter()
 
@@ -22,6 +23,17 @@ async def readyz(request: Request) -> JSONResponse:
     home: Appliance = request.app.state.appliance
     home.model()
     return JSONResponse({"status": "ready"})
+
+
+@router.get("/readyz/room")
+async def room(request: Request) -> JSONResponse:
+    """200 when a request would begin at once, 404 when it would wait: by that a balancer before several of these asks another one
+    (docker/haproxy.cfg). 503 as /readyz."""
+    home: Appliance = request.app.state.appliance
+    home.model()
+    if not await home.has_room():
+        raise NotFound("a request would wait here now")
+    return JSONResponse({"status": "room"})
 
 
 @router.get("/v1/status")

@@ -21,7 +21,7 @@ from services.api.errors import ApiError
 from services.shared import logs
 
 log = logging.getLogger("api")
-QUIET = {"/livez", "/readyz", "/v1/status", "/metrics"}  # asked every few seconds by health checks, the page and Prometheus
+QUIET = {"/livez", "/readyz", "/readyz/room", "/v1/status", "/metrics"}  # asked every few seconds by health checks, the page and Prometheus
 ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # no room for a text in it
 
 Counted = Callable[[Scope, int, float], None]  # told of each request: scope, status (0: the client went before), seconds

@@ -86,6 +86,7 @@ class ScriptedEngine:
         self.prepared: list[wire.Prepare] = []
         self.cancelled: dict[str, float] = {}
         self.observes = True  # answers how it is
+        self.waiting = 1
         self.greeting: bytes | None = None  # instead of `hello`
         self.open = 0  # requests that are neither finished nor cancelled
         self._path = path
@@ -150,7 +151,7 @@ class ScriptedEngine:
                 writer.write(wire.encode(wire.Counted(name, sum(len(said) for _, said in parts))))
             case wire.Observe(id=name) if self.observes:
                 since = {"evicted": 4, "throttled_seconds": 1.5}
-                writer.write(wire.encode(wire.Observed(name, self.open, 1, 123, 12.5, 99_000_000, 1000, 2000, **since)))
+                writer.write(wire.encode(wire.Observed(name, self.open, self.waiting, 123, 12.5, 99_000_000, 1000, 2000, **since)))
 
     def _done(self, name: str) -> None:
         self.open -= 1

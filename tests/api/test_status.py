@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -45,6 +46,23 @@ def not_ready(api: Stand) -> str:
 def running(**more: Any) -> progress.Progress:
     fields = {"state": "running", "model": "some-model", "quant": "q4_k_m", "step": "convert", "done": 50, "total": 200, "unit": "tensors"}
     return progress.Progress(**{**fields, **more})
+
+
+def room(api: Stand) -> int:
+    return httpx.get(f"{api.url}/readyz/room").status_code
+
+
+def test_a_balancer_is_told_whether_there_is_room(tmp_path: Path) -> None:
+    with stand(tmp_path, engine=False) as api:
+        assert room(api) == 503
+        api.engine_up()
+        assert room(api) == 404, "somebody waits already"
+        api.engine.waiting = 0
+        assert room(api) == 200
+        api.engine.observes = False
+        began = time.monotonic()
+        assert room(api) == 404, "it is too busy to say"
+        assert time.monotonic() - began < 5
 
 
 def test_before_anything_has_happened(early: Stand) -> None:
