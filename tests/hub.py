@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 LFS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".pkl")
@@ -118,6 +118,7 @@ class Hub:
         self.token, self.xet, self.rate, self.cdn = token, xet, rate, cdn
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
+        self.journal: TextIO | None = None  # gets a line for each request
         self._lock = threading.Lock()
         self._server = _Server((host, port), self)
         self._scheme = "https" if tls else "http"
@@ -234,6 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.server.hub
         self.request_ = Request(self.command, self.path, self.headers.get("Range"), self.headers.get("Authorization"))
         hub.requests.append(self.request_)
+        if hub.journal:
+            print(f"{self.client_address[0]} {self.command} {self.path}", file=hub.journal, flush=True)
         self.fault = hub.take_fault(self.request_)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
@@ -455,8 +458,11 @@ def main() -> None:
     parser.add_argument("--gated", action="append", default=[], metavar="OWNER/NAME")
     parser.add_argument("--token", default="hf_right", help="what gated repositories ask for")
     parser.add_argument("--xet", action="store_true", help="announce a Xet store that nobody answers at")
+    parser.add_argument("--cdn", default="localhost", help="another name of this machine, where large files come from")
+    parser.add_argument("--journal", type=argparse.FileType("a"), help="a file that gets a line for each request")
     given = parser.parse_args()
-    hub = Hub(given.host, given.port, token=given.token, xet=given.xet, rate=given.rate)
+    hub = Hub(given.host, given.port, token=given.token, xet=given.xet, rate=given.rate, cdn=given.cdn)
+    hub.journal = given.journal
     for item in given.repo:
         repo, _, folder = item.partition("=")
         print(f"{repo} at {hub.add(repo, Path(folder))}")

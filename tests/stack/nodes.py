@@ -27,13 +27,18 @@ class Node:
     address: str
 
     @property
+    def name(self) -> str:
+        """Of its network namespace."""
+        return NAMES[self.number]
+
+    @property
     def host(self) -> str:
         """As docker -H takes it."""
         return f"unix://{self.home}/docker.sock"
 
     def inside(self, *command: str | Path, check: bool = True, timeout: float = 600) -> str:
         """A command in the machine's network; what it says."""
-        enter = ["nsenter", f"--net=/run/netns/{NAMES[self.number]}"]
+        enter = ["nsenter", f"--net=/run/netns/{self.name}"]
         done = subprocess.run([*enter, *map(str, command)], text=True, capture_output=True, timeout=timeout, check=False)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -53,12 +58,20 @@ def nodes(home: Path) -> Iterator[tuple[Node, Node]]:
         for name, cable, address in zip(NAMES, CABLES, ADDRESSES, strict=True):
             subprocess.run(["ip", "-n", name, "address", "add", f"{address}/24", "dev", cable], check=True)
             subprocess.run(["ip", "-n", name, "link", "set", cable, "up"], check=True)
+        for name, other in zip(NAMES, reversed(ADDRESSES), strict=True):  # what leaves a machine is seen on the cable
+            subprocess.run(["ip", "-n", name, "route", "add", "default", "via", other], check=True)
         yield stack.enter_context(_engine(home, 0)), stack.enter_context(_engine(home, 1))
 
 
 def pull(node: Node) -> None:
     """Pull the cable out of this machine: nothing tells the other one."""
-    subprocess.run(["ip", "-n", NAMES[node.number], "link", "set", CABLES[node.number], "down"], check=True)
+    subprocess.run(["ip", "-n", node.name, "link", "set", CABLES[node.number], "down"], check=True)
+
+
+def plug(node: Node) -> None:
+    """Put it in again."""
+    subprocess.run(["ip", "-n", node.name, "link", "set", CABLES[node.number], "up"], check=True)
+    subprocess.run(["ip", "-n", node.name, "route", "add", "default", "via", ADDRESSES[1 - node.number]], check=True)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,189 @@
+"""The appliance on a swarm of two machines for the swarm tests: what scripts/swarm makes on the engines of tests/stack/nodes.py.
+
+Owns the images' way there, the hub that the first machine reaches, keys, and clients that ask while something happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.init.demo import expand
+from tests.conftest import ROOT
+from tests.stack.callers import Request
+from tests.stack.nodes import ADDRESSES, Node, nodes
+
+PROJECT, REPO, HUB_PORT = "cloister", "someone/demo", 8100
+API = f"http://{ADDRESSES[0]}:8000"
+PAGE = f"http://{ADDRESSES[0]}:7860"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Both machines, the environment for scripts/swarm on the first one, API keys by name, and the hub's journal."""
+
+    first: Node
+    second: Node
+    env: dict[str, str]
+    keys: dict[str, str]
+    journal: Path
+
+    def swarm(self, *arguments: str, timeout: float = 600, **more: str) -> str:
+        """What scripts/swarm says, run on the first machine."""
+        command = [ROOT / "scripts/swarm", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=self.env | more, text=True, capture_output=True, timeout=timeout, check=False)
+        assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.explain()}"
+        return done.stdout + done.stderr
+
+    def explain(self) -> str:
+        """For a failed assertion: what does not run, and what the services said last."""
+        said = self.first.docker(
+            "stack", "ps", "--no-trunc", "--format", "{{.Name}} {{.Node}} {{.CurrentState}} {{.Error}}", PROJECT, check=False
+        )
+        for service in ("init", "api", "balancer", "relay"):
+            said += f"--- {service}\n" + self.first.docker("service", "logs", "--tail", "15", f"{PROJECT}_{service}", check=False)
+        return said
+
+    def container(self, node: Node, service: str) -> str:
+        """The id of the service's running container on that machine, empty without one."""
+        return node.docker("ps", "--quiet", "--filter", f"label=com.docker.swarm.service.name={PROJECT}_{service}").strip()
+
+    def tasks(self, service: str) -> list[str]:
+        """The ids of the containers that were ever started for a service, by machine."""
+        label = f"label=com.docker.swarm.service.name={PROJECT}_{service}"
+        return [" ".join(sorted(node.docker("ps", "--all", "--quiet", "--filter", label).split())) for node in (self.first, self.second)]
+
+    def images(self, service: str) -> list[str]:
+        """What runs of a service on each machine: the id of its image, or an empty line."""
+        found = [(node, self.container(node, service)) for node in (self.first, self.second)]
+        return [node.docker("inspect", "--format", "{{.Image}}", container) if container else "" for node, container in found]
+
+    def digest(self, node: Node) -> str:
+        """The sha256 of the model in use, read from the machine's volume."""
+        return node.docker("exec", self.container(node, "api"), "sha256sum", "var/volume/current/model.gguf").split()[0]
+
+    def _balanced(self) -> list[list[str]]:
+        """The rows of the first machine's balancer about addresses where a replica lives: backend, server, and HAProxy's other columns."""
+        code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:2020/replicas;csv', timeout=5).read().decode())"
+        said = self.first.docker("exec", self.container(self.first, "balancer"), "python3", "-c", code, check=False)
+        return [row for line in said.splitlines() if (row := line.split(","))[0] in ("near", "any") and row[1].startswith("a")]
+
+    def replicas(self) -> set[str]:
+        """The servers to which the first machine's balancer sends."""
+        return {row[1] for row in self._balanced() if row[0] == "near" and row[17] == "UP"}
+
+    def answered(self, node: Node) -> int:
+        """Requests that the first machine's balancer has sent to the replica of that machine."""
+        networks = json.loads(node.docker("inspect", "--format", "{{json .NetworkSettings.Networks}}", self.container(node, "api")))
+        server = "a" + networks[f"{PROJECT}_replicas"]["IPAddress"].rpartition(".")[2]
+        return sum(int(row[7]) for row in self._balanced() if row[1] == server)
+
+    def ask(self, path: str, body: Any = None, *, key: str = "first") -> tuple[int, Any]:
+        """Status and JSON of what the API on the first machine answers; with a body it is a POST."""
+        [answer] = self._clients("once", API + path, json.dumps(body), key=key)
+        return int(answer[0]), answer[1]
+
+    def _start(self, *arguments: object, key: str = "first") -> subprocess.Popen[str]:
+        enter = ["nsenter", f"--net=/run/netns/{self.first.name}", sys.executable, "-m", "tests.stack.callers", *map(str, arguments)]
+        environment = os.environ | {"CLOISTER_KEY": self.keys[key]}
+        return subprocess.Popen(enter, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def _clients(self, *arguments: object, key: str = "first") -> list[Any]:
+        said, _ = self._start(*arguments, key=key).communicate("", timeout=900)
+        found: list[Any] = json.loads(said)
+        return found
+
+    @contextlib.contextmanager
+    def load(self, clients: int, tokens: int) -> Iterator[list[Request]]:
+        """Clients that ask the first machine without pause meanwhile; the list is filled at the end."""
+        found: list[Request] = []
+        asking = self._start("endless", API, clients, tokens)
+        try:
+            yield found
+        finally:
+            said, _ = asking.communicate("", timeout=300)
+        found += [Request(**one) for one in json.loads(said)]
+
+    def conversations(self, number: int, clients: int = 3, tokens: int = 16) -> list[list[tuple[int, int]]]:
+        """For each of so many conversations and each of its turns: tokens of the prompt, and those from a cache."""
+        return [[(prompt, cached) for prompt, cached in turns] for turns in self._clients("conversations", API, clients, tokens, number)]
+
+
+@contextlib.contextmanager
+def cluster(folder: Path, tag: str) -> Iterator[Cluster]:
+    """Two engines, of which the first has the images of that tag and reaches a hub; nothing runs there yet."""
+    expand.expand(folder / "demo")
+    secrets = folder / "secrets"
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("CLOISTER_", "HF_", "SSL_", "DOCKER_"))}
+    keys = {}
+    for name, command in {"first": [], "limited": ["add", "limited", "--rpm", "8"]}.items():
+        at = clean | {"CLOISTER_SECRETS": str(secrets)}
+        made = subprocess.run([ROOT / "scripts/keys", *command], cwd=ROOT, env=at, text=True, capture_output=True, check=True)
+        keys[name] = next(word for word in made.stdout.split() if word.startswith("cl-"))
+    with nodes(folder / "nodes") as (first, second), _hub(folder, first) as journal:
+        _images(first, tag)
+        env = clean | {
+            "DOCKER_HOST": first.host,
+            "CLOISTER_TAG": tag,
+            "CLOISTER_SECRETS": str(secrets),
+            "CLOISTER_MODEL__NAME": REPO,
+            "CLOISTER_MODEL__FALLBACK": "none",
+            "HF_ENDPOINT": f"http://{first.address}:{HUB_PORT}",
+        }
+        yield Cluster(first, second, env, keys, journal)
+
+
+def images() -> list[str]:
+    """Those that scripts/swarm needs."""
+    own = (ROOT / "scripts/swarm").read_text().split("own=(")[1].split(")")[0]
+    return ["init", "api", "ui", "gateway", "door", *own.split()]
+
+
+def _images(node: Node, tag: str) -> None:
+    """From the usual engine to that machine's."""
+    names = [f"cloister-{image}:{tag}" for image in images()]
+    with subprocess.Popen(["docker", "save", *names], stdout=subprocess.PIPE) as saving:
+        subprocess.run(["docker", "-H", node.host, "load", "--quiet"], stdin=saving.stdout, check=True, capture_output=True)
+    assert saving.returncode == 0
+
+
+@contextlib.contextmanager
+def _hub(folder: Path, node: Node) -> Iterator[Path]:
+    journal = folder / "journal"
+    hub = [
+        sys.executable,
+        "-m",
+        "tests.hub",
+        "--host",
+        node.address,
+        "--port",
+        str(HUB_PORT),
+        "--cdn",
+        node.address,
+        "--journal",
+        str(journal),
+    ]
+    command = ["nsenter", f"--net=/run/netns/{node.name}", *hub, "--repo", f"{REPO}={folder / 'demo'}"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        yield journal
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def until(condition: Any, within: float, explain: Any = lambda: "") -> float:
+    """Wait until the condition holds; the seconds it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < within, f"not within {within} s\n{explain()}"
+        time.sleep(0.2)
+    return time.monotonic() - began

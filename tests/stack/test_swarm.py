@@ -1,0 +1,110 @@
+"""The appliance on two machines: one after the other of what a swarm's life has, on real engines with a cable between them.
+
+The tests build on each other, in the order in which they stand here. What takes long and what is measured: tests/stack/scaling.py.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stack.cluster import Cluster, cluster, images, until
+from tests.stack.conftest import QUESTION, ROOT, Stack
+from tests.stack.nodes import plug, pull
+
+INSIDE = ("api", "ui", "gateway", "balancer", "relay", "store", "depot")
+ATTACK = (ROOT / "docker/attack.py").read_text()
+
+
+@pytest.fixture(scope="module")
+def swarm(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The appliance on the first machine; the second one is there and belongs to nobody."""
+    stack.run(ROOT / "scripts/swarm", "build", timeout=1200)
+    with cluster(tmp_path_factory.mktemp("swarm"), stack.env["CLOISTER_TAG"]) as made:
+        made.swarm("up", "--plain", made.first.address)
+        yield made
+
+
+def test_one_machine_answers(swarm: Cluster) -> None:
+    status, said = swarm.ask("/v1/chat/completions", {"messages": [{"role": "user", "content": QUESTION}]})
+    answer = said["choices"][0]["message"]["content"]
+    assert status == 200 and "23" in answer and "12" in answer
+    assert len(swarm.replicas()) == 1
+
+
+def test_another_machine_joins_and_the_first_one_does_not_notice(swarm: Cluster) -> None:
+    before, asked = swarm.tasks("api")[0], swarm.journal.read_text()
+    with swarm.load(3, 60) as requests:
+        swarm.swarm("join", swarm.second.host)
+        until(lambda: len(swarm.replicas()) == 2, 180, swarm.explain)
+        time.sleep(3)
+    assert requests and not [request for request in requests if request.failed]
+    assert swarm.tasks("api")[0] == before
+    assert swarm.answered(swarm.second) > 0
+    assert swarm.journal.read_text() == asked != "", "the hub was asked again"
+    assert swarm.digest(swarm.first) == swarm.digest(swarm.second)
+
+
+def test_nothing_gets_out_of_any_container_of_any_machine(swarm: Cluster) -> None:
+    tried = 0
+    for node in (swarm.first, swarm.second):
+        for service in INSIDE:
+            if container := swarm.container(node, service):
+                command = ["docker", "-H", node.host, "exec", "--interactive", "--user", "root", container, "python3", "-", node.address]
+                done = subprocess.run(command, input=ATTACK, text=True, capture_output=True, timeout=300, check=False)
+                assert done.returncode == 0, f"{service} of machine {node.number + 1}\n{done.stdout}\n{done.stderr}"
+                tried += 1
+    assert tried == len(INSIDE) + 1, "all on the first machine, and the api on the second one"
+
+
+def test_a_conversation_goes_where_its_beginning_is_in_the_cache(swarm: Cluster) -> None:
+    before = [swarm.answered(node) for node in (swarm.first, swarm.second)]
+    for turns in swarm.conversations(8):
+        for (earlier, _), (_, cached) in itertools.pairwise(turns):
+            assert cached >= earlier - 2, turns  # the opening of the thinking is not said again
+    after = [swarm.answered(node) for node in (swarm.first, swarm.second)]
+    assert all(now > then for now, then in zip(after, before, strict=True)), "both have answered"
+
+
+def test_a_key_may_do_as_much_as_on_one_machine(swarm: Cluster) -> None:
+    """The questions differ, so that they go to both machines."""
+    asked = [{"messages": [{"role": "user", "content": f"{n} + {n}"}], "max_tokens": 1} for n in range(16)]
+    codes = [swarm.ask("/v1/chat/completions", body, key="limited")[0] for body in asked]
+    assert codes.count(200) == 8 and codes.count(429) == 8
+
+
+def test_the_state_shows_both_machines(swarm: Cluster) -> None:
+    shown = swarm.ask("/v1/status")[1]["cluster"]["replicas"]
+    assert [replica["state"] for replica in shown] == ["up", "up"]
+
+
+def test_another_image_comes_without_a_failed_request(swarm: Cluster) -> None:
+    tag = swarm.env["CLOISTER_TAG"]
+    for image in images():
+        swarm.first.docker("tag", f"cloister-{image}:{tag}", f"cloister-{image}:later")
+    command = ["docker", "-H", swarm.first.host, "build", "--quiet", "--tag", "cloister-api:later", "-"]
+    subprocess.run(command, input=f"FROM cloister-api:{tag}\nLABEL release=later\n", text=True, check=True, capture_output=True)
+    later = swarm.first.docker("image", "inspect", "--format", "{{.Id}}", "cloister-api:later")
+    others = [swarm.tasks(service) for service in ("gateway", "ui", "balancer")]
+    with swarm.load(3, 200) as requests:
+        swarm.swarm("up", "--plain", "--no-build", CLOISTER_TAG="later")
+        until(lambda: swarm.images("api") == [later, later] and len(swarm.replicas()) == 2, 180, swarm.explain)
+    assert len(requests) > 5 and not [request for request in requests if request.failed]
+    assert [swarm.tasks(service) for service in ("gateway", "ui", "balancer")] == others
+
+
+def test_a_machine_falls_silent_and_its_streams_are_told(swarm: Cluster) -> None:
+    with swarm.load(6, 300) as requests:
+        time.sleep(6)
+        pull(swarm.second)
+        pulled = time.time()
+        time.sleep(15)
+    cut = [request for request in requests if request.failed]
+    assert cut and all(request.began < pulled and request.told and request.ended - pulled < 5 for request in cut), cut
+    assert [request for request in requests if request.began > pulled], "somebody asked afterwards"
+    plug(swarm.second)
+    until(lambda: len(swarm.replicas()) == 2, 120, swarm.explain)
