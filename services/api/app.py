@@ -14,7 +14,6 @@ from starlette.middleware.cors import CORSMiddleware
 from services.api import (
     anthropic,
     documentation,
-    forms,
     health,
     metrics,
     models,
@@ -36,7 +35,7 @@ from services.api.limits import Meters, RateLimit
 from services.api.metrics import Metrics
 from services.api.origin import EXPOSED, Origin
 from services.api.screen import Screen
-from services.shared import VERSION
+from services.shared import VERSION, forms
 from services.shared.secret import Secrets
 from services.shared.settings import Settings
 

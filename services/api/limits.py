@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api import forms
 from services.api.errors import RateLimited
+from services.shared import forms
 from services.shared.secret import Limits, Secrets
 
 Clock = Callable[[], float]
