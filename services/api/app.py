@@ -15,7 +15,6 @@ from starlette.middleware.cors import CORSMiddleware
 from services.api import (
     anthropic,
     documentation,
-    forms,
     health,
     metrics,
     models,
@@ -38,7 +37,7 @@ from services.api.meters import Meters
 from services.api.metrics import Metrics
 from services.api.origin import EXPOSED, Origin
 from services.api.screen import Screen
-from services.shared import VERSION
+from services.shared import VERSION, forms
 from services.shared.secret import Secrets
 from services.shared.settings import Settings
 

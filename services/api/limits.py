@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api import forms
 from services.api.errors import RateLimited
 from services.api.meters import Meter, Meters
+from services.shared import forms
 
 
 class RateLimit:
