@@ -72,7 +72,7 @@ class Cluster:
 
     def _balanced(self) -> list[list[str]]:
         """The rows of the first machine's balancer about addresses where a replica lives: backend, server, and HAProxy's other columns."""
-        code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:2020/replicas;csv', timeout=5).read().decode())"
+        code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:2020/stats;csv', timeout=5).read().decode())"
         said = self.first.docker("exec", self.container(self.first, "balancer"), "python3", "-c", code, check=False)
         return [row for line in said.splitlines() if (row := line.split(","))[0] in ("near", "any") and row[1].startswith("a")]
 
