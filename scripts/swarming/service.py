@@ -15,6 +15,7 @@ Piece = dict[str, Any]
 
 # Where it runs: on each node that has the label. More nodes of a kind are more labels.
 LABELS = {"init": "cloister.api", "api": "cloister.api", "ui": "cloister.entry", "gateway": "cloister.entry", "door": "cloister.entry"}
+STOP_FIRST = {"init", "api", "door"}  # two of them find no room on one node: memory, or the published ports
 STEADY = {"condition": "any", "delay": "2s"}
 
 
@@ -84,7 +85,7 @@ def service(name: str, compose: Piece) -> Piece:
     Raises:
         Unknown: a key of it was never thought of.
     """
-    made: Piece = {"deploy": placed(LABELS[name])}
+    made: Piece = {"deploy": placed(LABELS[name], "stop-first" if name in STOP_FIRST else "start-first")}
     for key, value in compose.items():
         if key not in KEYS:
             raise Unknown(f"compose.yaml: services.{name}.{key} has no translation in scripts/swarming/service.py")
@@ -92,9 +93,9 @@ def service(name: str, compose: Piece) -> Piece:
     return made
 
 
-def placed(label: str) -> Piece:
+def placed(label: str, order: str) -> Piece:
     """One on each node with this label, found by its addresses (no IPVS), replaced one at a time, and taken back when that fails."""
-    change = {"parallelism": 1, "order": "stop-first", "monitor": "30s"}
+    change = {"parallelism": 1, "order": order, "monitor": "30s"}
     return {
         "mode": "global",
         "endpoint_mode": "dnsrr",

@@ -15,6 +15,7 @@ HEAD = """\
 # Made by `python -m scripts.swarming` of compose.yaml: change that one, and make this again. Why so: docs/decisions/0007-swarm-yaml.md
 """
 BALANCER = "balancer:8080"
+PATIENCE = "5m"  # until what is replaced has passed on the last of its answers
 
 
 def stack(compose: str) -> dict[str, Any]:
@@ -29,6 +30,8 @@ def stack(compose: str) -> dict[str, Any]:
     services["api"]["networks"] = [network.REPLICAS]
     merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": BALANCER}})
     merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{BALANCER}"}})
+    for name in ("gateway", "balancer"):
+        services[name]["stop_grace_period"] = PATIENCE
     volumes = {mounted["source"] for made in services.values() for mounted in made.get("volumes", ()) if mounted["type"] == "volume"}
     return {
         "version": "3.9",  # what Docker 20.10 knows

@@ -1,0 +1,207 @@
+"""`python -m tests.stack.scaling [TAG]`: the life of a swarm of two machines once, with its times and figures, as Markdown on standard output.
+
+Needs root, and the images of that tag in this machine's engine (scripts/swarm build). Both machines are engines on this one, so what is
+measured are ratios; each api gets one core where throughput is compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.stack.callers import Request
+from tests.stack.cluster import PROJECT, Cluster, cluster, images, until
+from tests.stack.conftest import QUESTION, ROOT
+from tests.stack.nodes import plug, pull
+
+CONVERSATIONS = 40
+Q8 = {"CLOISTER_MODEL__QUANT": "q8_0"}
+
+
+def title(text: str) -> None:
+    print(f"\n## {text}\n", flush=True)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def run(swarm: Cluster, *arguments: str, **more: str) -> None:
+    """scripts/swarm on the first machine, as it is shown."""
+    began = time.monotonic()
+    said = swarm.swarm(*arguments, **more)
+    shown = [line for line in said.splitlines() if line.startswith("cloister: ")]
+    setting = "".join(f"{name}={value} " for name, value in more.items())
+    hosts = {str(swarm.second.host): "ssh://root@second", str(swarm.first.host): "ssh://root@first"}
+    text = "\n".join([f"$ {setting}scripts/swarm {' '.join(arguments)}", *shown])
+    for socket, name in hosts.items():
+        text = text.replace(socket, name)
+    say(f"```\n{text}\n```\n{time.monotonic() - began:.0f} s.\n")
+
+
+def summed(requests: list[Request], what: str) -> None:
+    lost = [request for request in requests if request.failed]
+    slowest = max(request.ended - request.began for request in requests)
+    say(f"{what}: {len(requests)} requests of 3 clients that stream, {len(lost)} lost, the slowest took {slowest:.1f} s.")
+
+
+@contextmanager
+def under_load(swarm: Cluster, what: str) -> Iterator[None]:
+    with swarm.load(3, 200) as requests:
+        time.sleep(2)
+        yield
+        time.sleep(2)
+    summed(requests, what)
+
+
+def both(swarm: Cluster, within: float = 240) -> float:
+    return until(lambda: len(swarm.replicas()) == 2, within, swarm.explain)
+
+
+def cached(swarm: Cluster, what: str) -> None:
+    """The share of each turn's prompt that came from a cache."""
+    turns = list(zip(*swarm.conversations(CONVERSATIONS), strict=True))
+    shares = [f"{sum(cached for _, cached in turn) / sum(prompt for prompt, _ in turn):.0%}" for turn in turns]
+    every = [one for turn in turns for one in turn]
+    could = sum(earlier for conversation in zip(*turns, strict=True) for (earlier, _), _ in itertools.pairwise(conversation))
+    again = sum(hit for turn in turns[1:] for _, hit in turn)
+    total = sum(hit for _, hit in every) / sum(prompt for prompt, _ in every)
+    say(f"| {what} | {' | '.join(shares)} | {total:.0%} | {again / could:.0%} |")
+
+
+def throughput(swarm: Cluster, seconds: float = 20) -> float:
+    """Answers' tokens a second of 8 clients, from the first machine's and the second one's counters."""
+    with swarm.load(8, 100) as requests:
+        time.sleep(seconds)
+    whole = [request for request in requests if not request.failed]
+    return 100 * len(whole) / (max(request.ended for request in whole) - min(request.began for request in whole))
+
+
+def isolation(swarm: Cluster) -> None:
+    attack = (ROOT / "docker/attack.py").read_text()
+    say("| machine | container | as root |\n|---|---|---|")
+    for node in (swarm.first, swarm.second):
+        for container in node.docker("ps", "--quiet").split():
+            name = node.docker("inspect", "--format", '{{index .Config.Labels "com.docker.swarm.service.name"}}', container).strip()
+            service = name.removeprefix(f"{PROJECT}_")
+            if service in ("door", "init", "copy"):
+                continue
+            command = ["docker", "-H", node.host, "exec", "--interactive", "--user", "root", container, "python3", "-"]
+            done = subprocess.run(command, input=attack, text=True, capture_output=True, timeout=300, check=False)
+            say(f"| {node.number + 1} | {service} | {done.stdout.splitlines()[-1]} |")
+
+
+def cable(swarm: Cluster) -> None:
+    with swarm.load(6, 400) as requests:
+        time.sleep(8)
+        pull(swarm.second)
+        pulled = time.time()
+        time.sleep(20)
+    before = [request for request in requests if request.began < pulled < request.ended]
+    cut, after = [request for request in before if request.failed], [request for request in requests if request.began >= pulled]
+    say("| | |\n|---|---|")
+    say(f"| streams that ran | {len(before)} |")
+    say(f"| of these cut | {len(cut)}, of which {sum(request.told for request in cut)} got an error event, ")
+    say(f"after {', '.join(f'{request.ended - pulled:.1f}' for request in cut)} s |".replace("\n", ""))
+    slow = max(request.ended - request.began for request in after)
+    say(f"| begun after that | {len(after)}, of which {sum(request.whole for request in after)} whole, the slowest took {slow:.1f} s |")
+    plug(swarm.second)
+    say(f"\nThe cable is in again: the second machine gets work after {both(swarm):.0f} s.")
+
+
+def story(swarm: Cluster) -> None:
+    title("One machine")
+    run(swarm, "up", "--plain", swarm.first.address)
+    [message] = [
+        choice["message"]
+        for choice in swarm.ask("/v1/chat/completions", {"messages": [{"role": "user", "content": QUESTION}]})[1]["choices"]
+    ]
+    say(f"{QUESTION} → {message['content']}")
+    title("A second one joins while three clients stream")
+    asked = len(swarm.journal.read_text().splitlines())
+    with under_load(swarm, "Meanwhile"):
+        run(swarm, "join", swarm.second.host)
+        say(f"It gets work {both(swarm):.0f} s after that.\n")
+    more = len(swarm.journal.read_text().splitlines()) - asked
+    digests = {swarm.digest(node) for node in (swarm.first, swarm.second)}
+    say(f"Requests that the hub got: {asked} before, {more} since. sha256 of the model on both: {', '.join(digests)}.")
+    title("What gets out")
+    isolation(swarm)
+    title(f"{CONVERSATIONS} conversations of 4 turns, 3 at a time: tokens of the prompts that came from a cache")
+    say("| | turn 1 | turn 2 | turn 3 | turn 4 | all | of what an earlier turn had |\n|---|---|---|---|---|---|---|")
+    cached(swarm, "by conversation")
+    swarm.first.docker("service", "update", "--quiet", "--env-add", "BALANCER_AFFINITY=no", f"{PROJECT}_balancer")
+    until(lambda: len(swarm.replicas()) == 2, 60, swarm.explain)
+    cached(swarm, "in turns (BALANCER_AFFINITY=no)")
+    swarm.first.docker("service", "update", "--quiet", "--env-rm", "BALANCER_AFFINITY", f"{PROJECT}_balancer")
+    both(swarm)
+    title("Rolling updates while three clients stream")
+    rolling(swarm)
+    title("A cable is pulled while six clients stream")
+    cable(swarm)
+    title("Throughput, each api with one core")
+    grow(swarm)
+
+
+def rolling(swarm: Cluster) -> None:
+    tag = swarm.env["CLOISTER_TAG"]
+    for image in images():
+        swarm.first.docker("tag", f"cloister-{image}:{tag}", f"cloister-{image}:later")
+    build = ["docker", "-H", swarm.first.host, "build", "--quiet", "--tag", "cloister-api:later", "-"]
+    subprocess.run(build, input=f"FROM cloister-api:{tag}\nLABEL release=later\n", text=True, check=True, capture_output=True)
+    began = swarm.images("api")
+    with under_load(swarm, "Another image"):
+        run(swarm, "up", "--plain", "--no-build", CLOISTER_TAG="later")
+        until(lambda: not set(swarm.images("api")) & set(began), 300, swarm.explain)
+        both(swarm)
+    with under_load(swarm, "Back"):
+        run(swarm, "rollback")
+        until(lambda: swarm.images("api") == began, 300, swarm.explain)
+        both(swarm)
+    was = swarm.digest(swarm.first)
+    with under_load(swarm, "Another quant of the model"):
+        run(swarm, "up", "--plain", "--no-build", **Q8)
+        until(
+            lambda: was not in (found := [swarm.digest(node) for node in (swarm.first, swarm.second)]) and len(set(found)) == 1,
+            300,
+            swarm.explain,
+        )
+        both(swarm)
+    with under_load(swarm, "Back to the model before"):
+        run(swarm, "up", "--plain", "--no-build")
+        until(lambda: {swarm.digest(node) for node in (swarm.first, swarm.second)} == {was}, 300, swarm.explain)
+        both(swarm)
+
+
+def grow(swarm: Cluster) -> None:
+    second = swarm.second.docker("info", "--format", "{{.Swarm.NodeID}}").strip()
+    run(swarm, "up", "--plain", "--no-build", CLOISTER_API_CPUS="1", CLOISTER_ENGINE__THREADS="1")
+    both(swarm)
+    say("| round | 1 replica | 2 replicas | ratio |\n|---|---|---|---|")
+    for number in (1, 2, 3):
+        two = throughput(swarm)
+        swarm.first.docker("node", "update", "--label-rm", "cloister.api", second)
+        until(lambda: len(swarm.replicas()) == 1, 120, swarm.explain)
+        one = throughput(swarm)
+        swarm.first.docker("node", "update", "--label-add", "cloister.api=true", second)
+        both(swarm)
+        say(f"| {number} | {one:.0f} tokens/s | {two:.0f} tokens/s | {two / one:.2f} |")
+
+
+def main() -> None:
+    tag = sys.argv[1] if len(sys.argv) > 1 else "0.1.0"
+    print(
+        "# A swarm's life\n\nMade by `python -m tests.stack.scaling`: two engines on one machine with 2 cores, joined by a pair of virtual cables; demo model."
+    )
+    with tempfile.TemporaryDirectory() as folder, cluster(Path(folder), tag) as swarm:
+        story(swarm)
+
+
+if __name__ == "__main__":
+    main()
