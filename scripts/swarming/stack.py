@@ -1,4 +1,5 @@
-"""The whole stack: what compose.yaml has, and the balancer between gateway and replicas that only several machines need."""
+"""The whole stack: what compose.yaml has, and what only several machines need: the balancer between gateway and replicas, the depot of the
+first node, and the copy of its model on each other one."""
 
 from __future__ import annotations
 
@@ -8,13 +9,16 @@ from typing import Any
 import yaml
 
 from scripts.swarming import network
-from scripts.swarming.service import merge, service
+from scripts.swarming.service import API, FIRST, merge, placed, service
 
 HEAD = """\
 # One appliance on several machines, for `docker stack deploy`; scripts/swarm sets what it leaves open.
 # Made by `python -m scripts.swarming` of compose.yaml: change that one, and make this again. Why so: docs/decisions/0007-swarm-yaml.md
 """
 BALANCER = "balancer:8080"
+DEPOT = "depot:8080"
+# What is in use by the replicas: scripts/swarm compares, and replaces them when it has changed. A label of the service, not of its tasks.
+MODEL = {"cloister.model": "${SWARM_MODEL:-}"}
 
 
 def stack(compose: str) -> dict[str, Any]:
@@ -26,7 +30,10 @@ def stack(compose: str) -> dict[str, Any]:
     given = yaml.safe_load(compose)
     services = {name: service(name, described) for name, described in given["services"].items()}
     services["balancer"] = _balancer(given["services"]["gateway"])
+    services["depot"] = _depot(given["services"]["gateway"], services["init"])
+    services["copy"] = _copy(given["services"]["init"], given["services"]["gateway"])
     services["api"]["networks"] = [network.REPLICAS]
+    merge(services["api"], {"deploy": {"labels": MODEL}})
     merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": BALANCER}})
     merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{BALANCER}"}})
     volumes = {mounted["source"] for made in services.values() for mounted in made.get("volumes", ()) if mounted["type"] == "volume"}
@@ -47,6 +54,29 @@ def _balancer(gateway: dict[str, Any]) -> dict[str, Any]:
         "networks": ["inside", network.REPLICAS],
         "stop_signal": "SIGUSR1",  # finishes what it has
         "environment": {"BALANCER_SUBNET": network.SUBNET},
+    }
+
+
+def _depot(gateway: dict[str, Any], init: dict[str, Any]) -> dict[str, Any]:
+    """Caddy beside init, which shows the others what that one has made."""
+    made = service("gateway", {key: value for key, value in gateway.items() if key not in ("environment", "volumes")})
+    made["deploy"] |= placed(FIRST)
+    made["volumes"] += [mounted | {"read_only": True} for mounted in init["volumes"] if mounted["type"] == "volume"]
+    return made | {
+        "command": ["caddy", "run", "--config", "docker/Caddyfile.depot", "--adapter", "caddyfile"],
+        "networks": [network.MODELS],
+        "environment": {"XDG_DATA_HOME": "/tmp"},
+    }
+
+
+def _copy(init: dict[str, Any], gateway: dict[str, Any]) -> dict[str, Any]:
+    """Init on the other nodes: it takes the first one's model, has no way out, and knows neither the hub nor a secret."""
+    inside = {key: gateway[key] for key in ("dns", "sysctls")}
+    made = service("init", {key: value for key, value in init.items() if key != "secrets"} | inside | {"mem_limit": "1g"})
+    made["deploy"] |= placed(API, FIRST)
+    return made | {
+        "networks": [network.MODELS],
+        "environment": {"CLOISTER_MODEL__PEER": f"http://{DEPOT}", "CLOISTER_LOG__LEVEL": None},
     }
 
 
