@@ -1,4 +1,5 @@
-"""The whole stack: what compose.yaml has, and what only several machines need between gateway and replicas: relay and balancer."""
+"""The whole stack: what compose.yaml has, and what only several machines need: relay and balancer between gateway and replicas, and the
+store in which the replicas count the limits of keys."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ HEAD = """\
 # Made by `python -m scripts.swarming` of compose.yaml: change that one, and make this again. Why so: docs/decisions/0007-swarm-yaml.md
 """
 BALANCER, RELAY = "balancer:8080", "relay:8080"
+STORE = "redis://store:6379"
 
 
 def stack(compose: str) -> dict[str, Any]:
@@ -27,7 +29,9 @@ def stack(compose: str) -> dict[str, Any]:
     services = {name: service(name, described) for name, described in given["services"].items()}
     services["relay"] = _relay(given["services"]["gateway"])
     services["balancer"] = _balancer(given["services"]["gateway"])
-    services["api"]["networks"] = [network.REPLICAS]
+    services["store"] = _store(given["services"]["gateway"])
+    services["api"]["networks"] = [network.REPLICAS, network.COUNTING]
+    merge(services["api"], {"environment": {"CLOISTER_API__STORE": STORE}})
     merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": RELAY}})
     merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{RELAY}"}})
     volumes = {mounted["source"] for made in services.values() for mounted in made.get("volumes", ()) if mounted["type"] == "volume"}
@@ -59,6 +63,14 @@ def _beside(gateway: dict[str, Any], name: str) -> dict[str, Any]:
     for change in ("update_config", "rollback_config"):
         made["deploy"][change]["order"] = "start-first"
     return made | {"image": made["image"].replace("GATEWAY", name.upper()), "stop_grace_period": "5m"}
+
+
+def _store(gateway: dict[str, Any]) -> dict[str, Any]:
+    """One for all, on any node of the gateway's, with the same walls; Swarm starts another one where that node dies."""
+    made = service("gateway", {key: value for key, value in gateway.items() if key not in ("environment", "volumes", "mem_limit")})
+    del made["deploy"]["mode"]
+    merge(made, {"deploy": {"mode": "replicated", "replicas": 1, "resources": {"limits": {"memory": "128m"}}}})
+    return made | {"image": made["image"].replace("GATEWAY", "STORE"), "networks": [network.COUNTING]}
 
 
 def _secret(name: str) -> dict[str, str]:

@@ -99,6 +99,8 @@ class ApiSettings:
     max_tokens: Annotated[int, Range(0, 1 << 20)]
     strict: bool
     store: str | None
+    drain: Annotated[int, Range(0, 600)]
+    grace: Annotated[int, Range(0, 86_400)]
 
 
 @dataclass(frozen=True)
