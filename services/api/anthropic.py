@@ -11,14 +11,14 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from services.api import delivery, fields, forms
+from services.api import delivery, fields
 from services.api.anthropic_schema import CountRequest, MessagesRequest, Shown
 from services.api.completion import SILENCE, Alive, Closing, Completion
 from services.api.conversation import Wanted
 from services.api.errors import ApiError
 from services.api.reasoning import Piece
 from services.api.tools import Call
-from services.shared import wire
+from services.shared import forms, wire
 
 router = APIRouter()
 # Anthropic signs thoughts to know them when they come back. Here they are left out then, so nothing is to be known; clients want a text.

@@ -6,9 +6,9 @@ import logging
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.api import caller, forms
+from services.api import caller
 from services.api.errors import Unauthorized
-from services.shared import logs
+from services.shared import forms, logs
 from services.shared.secret import SecretError, Secrets
 
 log = logging.getLogger("api")

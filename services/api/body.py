@@ -14,8 +14,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api import bounds, forms
+from services.api import bounds
 from services.api.errors import ApiError, InvalidRequest, TooLarge, TooSlow
+from services.shared import forms
 
 WITHIN = 60.0  # seconds in which a body must arrive
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # a string that is not closed goes on to the end

@@ -15,10 +15,10 @@ from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api import caller, forms
+from services.api import caller
 from services.api.caller import Caller
 from services.api.errors import ApiError
-from services.shared import logs
+from services.shared import forms, logs
 
 log = logging.getLogger("api")
 QUIET = {"/livez", "/readyz", "/readyz/room", "/v1/status", "/metrics"}  # asked every few seconds by health checks, the page and Prometheus

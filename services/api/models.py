@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from services.api import forms
 from services.api.delivery import appliance
 from services.api.errors import InvalidRequest
 from services.api.fields import Text
 from services.api.model import ServedModel
+from services.shared import forms
 
 router = APIRouter()
 PAGE = 20  # models that Anthropic lists when a client names no limit

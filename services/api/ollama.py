@@ -12,14 +12,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 
-from services.api import delivery, fields, forms
+from services.api import delivery, fields
 from services.api.completion import Alive, Closing, Completion
 from services.api.conversation import ToolCall
 from services.api.errors import ApiError
 from services.api.ollama_schema import GenerateRequest, OllamaChatRequest
 from services.api.reasoning import Piece
 from services.api.tools import Call
-from services.shared import wire
+from services.shared import forms, wire
 
 
 class JsonByDefault(APIRoute):

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.api import forms
 from services.api.errors import Forbidden
+from services.shared import forms
 from services.shared.hosts import Hosts, hostname
 from services.shared.secret import Secrets
 

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
-from services.api.errors import ApiError
+from services.shared.errors import ApiError
 
 ANTHROPIC_TYPES = {
     400: "invalid_request_error",
