@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from docker import balancer
+from scripts.diagnosis.swarm.replicas import read
 from tests.conftest import ROOT, free_port
 
 pytestmark = pytest.mark.alone  # a replica that is late counts as dead
@@ -62,8 +64,8 @@ class Replica:
 class Balanced:
     """HAProxy before the replicas."""
 
-    def __init__(self, port: int, replicas: dict[str, Replica]) -> None:
-        self.port, self.replicas = port, replicas
+    def __init__(self, port: int, alive: int, replicas: dict[str, Replica]) -> None:
+        self.port, self.alive, self.replicas = port, alive, replicas
 
     async def open(self, path: str, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -94,10 +96,10 @@ class Balanced:
 def balanced(tmp_path: Path) -> Iterator[Balanced]:
     """Three of six addresses are alive."""
     assert HAPROXY
-    replicas, port, front = {address: Replica(address) for address in REPLICAS}, free_port(), free_port()
+    replicas, port, front, alive = {address: Replica(address) for address in REPLICAS}, free_port(), free_port(), free_port()
     filled = balancer.fill((ROOT / "docker/haproxy.cfg").read_text(), SUBNET, port)
     file = tmp_path / "haproxy.cfg"
-    file.write_text(filled.replace("bind :8080", f"bind 127.0.0.1:{front}").replace("bind 127.0.0.1:2020", f"bind 127.0.0.1:{free_port()}"))
+    file.write_text(filled.replace("bind :8080", f"bind 127.0.0.1:{front}").replace("bind 127.0.0.1:2020", f"bind 127.0.0.1:{alive}"))
     loops: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = queue.SimpleQueue()
 
     async def run() -> None:
@@ -112,7 +114,7 @@ def balanced(tmp_path: Path) -> Iterator[Balanced]:
     loop, ended = loops.get(timeout=30)
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([HAPROXY, "-db", "-f", file], stdout=log, stderr=log)
-    there = Balanced(front, replicas)
+    there = Balanced(front, alive, replicas)
     try:
         there.until(lambda: (tmp_path / "log").read_text().count(" is DOWN") >= 2 * (6 - len(REPLICAS)))
         yield there
@@ -158,6 +160,19 @@ def test_it_goes_elsewhere_while_its_replica_has_no_room(balanced: Balanced) -> 
     balanced.until(lambda: balanced.ask(talk(1, 2)) != home)
     balanced.replicas[home].room = True
     balanced.until(lambda: balanced.ask(talk(1, 3)) == home)
+
+
+def test_it_tells_the_doctor_whom_it_sees(balanced: Balanced) -> None:
+    def seen() -> dict[str, str]:
+        address = f"http://127.0.0.1:{balanced.alive}/stats;csv"
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=20) as answer:
+            return {name: row["status"].split()[0] for name, row in read(answer.read().decode()).items()}
+
+    there = {"a1", "a3", "a6"}  # the places of REPLICAS in the subnet
+    balanced.until(lambda: {name for name, status in seen().items() if status == "UP"} == there)
+    balanced.replicas[REPLICAS[1]].room = False
+    balanced.until(lambda: seen()["a3"] == "NOLB")
+    assert seen()["a2"] == "DOWN"
 
 
 def test_it_is_answered_when_nobody_has_room(balanced: Balanced) -> None:

@@ -27,6 +27,7 @@ from scripts.diagnosis import (
     programs,
     report,
     speed,
+    swarm,
     talk,
     usage,
     volume,
@@ -48,14 +49,23 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--report", type=Path)
+    parser.add_argument("--swarm", action="store_true")
+    parser.add_argument("--node", action="store_true")
     given = parser.parse_args(arguments)
+    if given.node and not given.swarm:
+        parser.error("--node goes with --swarm only")
+    if given.report and given.swarm:
+        parser.error("--report is of one machine, and does not go with --swarm")
     if given.report and not given.report.absolute().parent.is_dir():
         parser.error(f"there is no folder {given.report.parent} for {given.report.name}")
     show: Callable[[Finding], object] = (lambda _: None) if given.json else (lambda one: print(one.line(), flush=True))  # noqa: T201
-    scene, findings = examine(dict(os.environ), quick=given.quick, show=show)
+    if given.swarm:
+        scene, findings = None, swarm.examine(dict(os.environ), alone=given.node, show=show)
+    else:
+        scene, findings = examine(dict(os.environ), quick=given.quick, show=show)
     if given.json:
         sys.stdout.write(json.dumps([dataclasses.asdict(one) for one in findings], ensure_ascii=False, indent=1) + "\n")
-    if given.report:
+    if given.report and scene:
         report.write(given.report, scene, findings)
         _say(f"the report is in {given.report}: without texts, names, addresses and keys; read it before you hand it on")
     number, warnings = finding.wrong(findings), sum(one.level == "warn" for one in findings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -31,13 +32,17 @@ from services.api.engine import Ended
 from services.api.errors import ApiError, InvalidRequest, NotFound
 from services.api.flags import Flags
 from services.api.journal import Journal
-from services.api.limits import Meters, RateLimit
+from services.api.limits import RateLimit
+from services.api.meters import Meters
 from services.api.metrics import Metrics
 from services.api.origin import EXPOSED, Origin
 from services.api.screen import Screen
 from services.shared import VERSION, forms
 from services.shared.secret import Secrets
 from services.shared.settings import Settings
+
+if TYPE_CHECKING:
+    from services.api.store import Store
 
 
 def create_app(config: Settings) -> FastAPI:
@@ -46,17 +51,19 @@ def create_app(config: Settings) -> FastAPI:
     Raises:
         SecretError: the file of API keys can't be used.
         ScreenError: the file of patterns to screen by can't be used.
+        SettingsError: the store's address is none.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with home.open():
+        async with home.open(), store.open() if store else contextlib.nullcontext():
             yield
 
     home = Appliance(config, Screen(screen.read(config.api.screen) if config.api.screen else ()))
     counted = Metrics()
     keys = Secrets(config.api.keys)
-    meters = Meters(keys)
+    store = _store(config.api.store)
+    meters = Meters(keys, store.meter) if store else Meters(keys)
 
     def ended(answer: Ended) -> None:
         counted.answer(answer)
@@ -85,6 +92,15 @@ def create_app(config: Settings) -> FastAPI:
     app.add_middleware(Origin, address=address, hosts=config.api.hosts, origins=config.api.origins, keys=keys)
     app.add_middleware(Journal, counted=counted.request)
     return app
+
+
+def _store(url: str | None) -> Store | None:
+    """The store that replicas share; on one machine there is none, nor its library."""
+    if not url:
+        return None
+    from services.api.store import Store
+
+    return Store(url)
 
 
 async def _api_error(request: Request, error: Exception) -> JSONResponse:

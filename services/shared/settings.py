@@ -98,6 +98,9 @@ class ApiSettings:
     max_body: Annotated[int, Range(1024, 1 << 30)]
     max_tokens: Annotated[int, Range(0, 1 << 20)]
     strict: bool
+    store: str | None
+    drain: Annotated[int, Range(0, 600)]
+    grace: Annotated[int, Range(0, 86_400)]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -11,8 +13,10 @@ import openai
 import pytest
 
 from services.api.errors import RateLimited
-from services.api.limits import Meter, Meters, duration
+from services.api.meters import Meter, Meters, duration
+from services.api.store import SharedMeter, Store
 from services.shared.secret import Limits, Secrets, digest
+from tests.api.counting import Counting, counting, needs_redis
 from tests.api.scripted import Stand, Step, accepted, finished, hold, stand, tag, text, until
 
 CHAT = "/v1/chat/completions"
@@ -26,49 +30,113 @@ class Clock:
         return self.now
 
 
-def test_requests_a_minute_come_back_one_by_one() -> None:
-    clock = Clock()
-    meter = Meter(Limits(rpm=6), clock)
-    for left in (5, 4, 3, 2, 1, 0):
-        meter.admit()
-        assert meter.headers()["x-ratelimit-remaining-requests"] == str(left)
-    with pytest.raises(RateLimited, match=r"6 requests a minute: try again in 10 s") as refusal:
-        meter.admit()
-    assert refusal.value.headers() == {"Retry-After": "10"}
-    clock.now += 9.9
-    with pytest.raises(RateLimited) as refusal:
-        meter.admit()
-    assert refusal.value.retry_after == 1
-    clock.now += 0.2
-    meter.admit()
-    clock.now += 3600
-    assert meter.headers() == {
-        "x-ratelimit-limit-requests": "6",
-        "x-ratelimit-remaining-requests": "6",
-        "x-ratelimit-reset-requests": "0ms",
-    }
+class Alone:
+    """Limits as one process counts them."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+
+    @contextlib.asynccontextmanager
+    async def meter(self, limits: Limits) -> AsyncIterator[Meter]:
+        yield Meter(limits, self.clock)
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.now += seconds
 
 
-def test_tokens_may_be_overdrawn_and_are_waited_for() -> None:
-    clock = Clock()
-    meter = Meter(Limits(tpm=600), clock)
-    meter.admit()
-    assert meter.tokens
-    meter.tokens.take(900)
-    assert meter.headers()["x-ratelimit-remaining-tokens"] == "0" and meter.headers()["x-ratelimit-reset-tokens"] == "1m30s"
-    with pytest.raises(RateLimited, match="600 tokens a minute") as refusal:
-        meter.admit()
-    assert refusal.value.retry_after == 31
-    clock.now += 31
-    meter.admit()
+class Together(Alone):
+    """Limits as a store counts them, with a replica that asks it."""
+
+    def __init__(self, there: Counting) -> None:
+        super().__init__()
+        self.there = there
+
+    @contextlib.asynccontextmanager
+    async def meter(self, limits: Limits) -> AsyncIterator[Meter]:
+        store = Store(self.there.url)
+        async with store.open():
+            yield SharedMeter("anna", limits, store, self.clock)
+        assert not store.away, "the store has counted"
+
+    def pass_time(self, seconds: float) -> None:
+        super().pass_time(seconds)
+        self.there.pass_time(seconds)
 
 
-def test_what_is_refused_is_not_counted() -> None:
-    meter = Meter(Limits(rpm=10, concurrent=1), Clock())
-    meter.running = 1
-    with pytest.raises(RateLimited, match="1 requests answered at once"):
-        meter.admit()
-    assert meter.headers()["x-ratelimit-remaining-requests"] == "10"
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counting]:
+    with counting(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture(params=["alone", pytest.param("together", marks=needs_redis)])
+def kind(request: pytest.FixtureRequest) -> Alone:
+    if request.param == "alone":
+        return Alone()
+    server: Counting = request.getfixturevalue("there")
+    server.client.flushall()
+    return Together(server)
+
+
+async def refused(meter: Meter, why: str) -> int:
+    """Seconds after which it may be tried again."""
+    with pytest.raises(RateLimited, match=why) as refusal:
+        await meter.admit()
+    wait = refusal.value.retry_after
+    assert wait and refusal.value.headers() == {"Retry-After": str(wait)} and f"try again in {wait} s" in str(refusal.value)
+    return wait
+
+
+def test_requests_a_minute_come_back_one_by_one(kind: Alone) -> None:
+    async def told() -> None:
+        async with kind.meter(Limits(rpm=6)) as meter:
+            for left in (5, 4, 3, 2, 1, 0):
+                await meter.admit()
+                assert meter.headers()["x-ratelimit-remaining-requests"] == str(left)
+            assert await refused(meter, "6 requests a minute") in (9, 10)  # the store's clock goes on
+            kind.pass_time(9)
+            assert await refused(meter, "6 requests a minute") == 1
+            kind.pass_time(1.2)
+            await meter.admit()
+            kind.pass_time(3600)
+            await meter.look()
+            assert meter.headers() == {
+                "x-ratelimit-limit-requests": "6",
+                "x-ratelimit-remaining-requests": "6",
+                "x-ratelimit-reset-requests": "0ms",
+            }
+
+    asyncio.run(told())
+
+
+def test_tokens_may_be_overdrawn_and_are_waited_for(kind: Alone) -> None:
+    async def told() -> None:
+        async with kind.meter(Limits(tpm=600)) as meter:
+            lease = await meter.admit()
+            meter.spend(900)
+            assert meter.headers()["x-ratelimit-remaining-tokens"] == "0" and meter.headers()["x-ratelimit-reset-tokens"] == "1m30s"
+            await meter.release(lease)
+            assert await refused(meter, "600 tokens a minute") in (30, 31)
+            kind.pass_time(28)
+            await refused(meter, "600 tokens a minute")
+            kind.pass_time(3)
+            await meter.admit()
+
+    asyncio.run(told())
+
+
+def test_requests_at_once_and_what_is_refused_is_not_counted(kind: Alone) -> None:
+    async def told() -> None:
+        async with kind.meter(Limits(rpm=10, concurrent=2)) as meter:
+            first, _ = await meter.admit(), await meter.admit()
+            assert await refused(meter, "2 requests answered at once") == 1
+            assert meter.headers()["x-ratelimit-remaining-requests"] == "8"
+            await meter.release(first)
+            await meter.release(first)
+            await meter.admit()
+            await refused(meter, "2 requests answered at once")
+
+    asyncio.run(told())
 
 
 def test_new_limits_begin_afresh_and_gone_ones_are_forgotten(tmp_path: Path) -> None:
