@@ -22,7 +22,7 @@ from tests.conftest import free_port
 
 SUBNET = "127.93.7.0/29"  # six addresses, of which three have a replica
 REPLICAS = ("127.93.7.1", "127.93.7.3", "127.93.7.6")
-pytestmark = haproxy.NEEDED
+pytestmark = [pytest.mark.alone, haproxy.NEEDED]  # a replica that is late counts as dead
 
 
 class Replica:

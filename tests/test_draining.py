@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests import haproxy
 from tests.api.apart import apart
 from tests.api.scripted import Step, accepted, finished, tag, text, until
 from tests.conftest import free_port
 
-pytestmark = haproxy.NEEDED
+pytestmark = [pytest.mark.alone, haproxy.NEEDED]  # a replica that is late counts as dead
 CLIENTS = 6
 HOSTS = ("127.93.8.1", "127.93.8.2")
 SUBNET = "127.93.8.0/30"
