@@ -13,9 +13,9 @@ from scripts.swarming.expression import translated
 
 Piece = dict[str, Any]
 
-# Where it runs: on each node that has the label. More nodes of a kind are more labels.
-LABELS = {"init": "cloister.api", "api": "cloister.api", "ui": "cloister.entry", "gateway": "cloister.entry", "door": "cloister.entry"}
-STOP_FIRST = {"init", "api", "door"}  # two of them find no room on one node: memory, or the published ports
+# Where it runs: on each node that has the label. More nodes of a kind are more labels, but one is the first: it prepares the model.
+FIRST, API, ENTRY = "cloister.first", "cloister.api", "cloister.entry"
+LABELS = {"init": FIRST, "api": API, "ui": ENTRY, "gateway": ENTRY, "door": ENTRY}
 STEADY = {"condition": "any", "delay": "2s"}
 
 
@@ -85,7 +85,7 @@ def service(name: str, compose: Piece) -> Piece:
     Raises:
         Unknown: a key of it was never thought of.
     """
-    made: Piece = {"deploy": placed(LABELS[name], "stop-first" if name in STOP_FIRST else "start-first")}
+    made: Piece = {"deploy": placed(LABELS[name])}
     for key, value in compose.items():
         if key not in KEYS:
             raise Unknown(f"compose.yaml: services.{name}.{key} has no translation in scripts/swarming/service.py")
@@ -93,13 +93,15 @@ def service(name: str, compose: Piece) -> Piece:
     return made
 
 
-def placed(label: str, order: str) -> Piece:
-    """One on each node with this label, found by its addresses (no IPVS), replaced one at a time, and taken back when that fails."""
-    change = {"parallelism": 1, "order": order, "monitor": "30s"}
+def placed(label: str, *without: str) -> Piece:
+    """One on each node with this label and none of the others, found by its addresses (no IPVS), replaced one at a time, and taken back
+    when that fails."""
+    constraints = [f"node.labels.{label} == true", *(f"node.labels.{other} != true" for other in without)]
+    change = {"parallelism": 1, "order": "stop-first", "monitor": "30s"}
     return {
         "mode": "global",
         "endpoint_mode": "dnsrr",
-        "placement": {"constraints": [f"node.labels.{label} == true"]},
+        "placement": {"constraints": constraints},
         "update_config": change | {"failure_action": "rollback"},
         "rollback_config": dict(change),
     }
