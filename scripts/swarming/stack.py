@@ -17,6 +17,20 @@ HEAD = """\
 """
 BALANCER, RELAY = "balancer:8080", "relay:8080"
 STORE = "redis://store:6379"
+GRACE = "5m"  # for what is under way when a task is stopped
+# Of the api: for so long balancers are told that it is about to stop, and its answers have time to come to their end. The next replica's
+# turn comes when this one answers, and not when it begins to load its model, or waits for init, which may take hours.
+DRAINING = {
+    "environment": {"CLOISTER_API__DRAIN": "3", "CLOISTER_API__GRACE": "280", "SUPERVISE_GRACE": "285"},
+    "stop_grace_period": GRACE,
+    "healthcheck": {
+        "test": ["CMD", "python3", "docker/health.py", "http://127.0.0.1:8000/readyz"],
+        "interval": "5s",
+        "timeout": "5s",
+        "retries": 60,
+        "start_period": "24h",
+    },
+}
 
 
 def stack(compose: str) -> dict[str, Any]:
@@ -32,6 +46,7 @@ def stack(compose: str) -> dict[str, Any]:
     services["store"] = _store(given["services"]["gateway"])
     services["api"]["networks"] = [network.REPLICAS, network.COUNTING]
     merge(services["api"], {"environment": {"CLOISTER_API__STORE": STORE}})
+    merge(services["api"], DRAINING)
     merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": RELAY}})
     merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{RELAY}"}})
     volumes = {mounted["source"] for made in services.values() for mounted in made.get("volumes", ()) if mounted["type"] == "volume"}
@@ -62,7 +77,7 @@ def _beside(gateway: dict[str, Any], name: str) -> dict[str, Any]:
     made = service("gateway", {key: value for key, value in gateway.items() if key not in ("environment", "volumes")})
     for change in ("update_config", "rollback_config"):
         made["deploy"][change]["order"] = "start-first"
-    return made | {"image": made["image"].replace("GATEWAY", name.upper()), "stop_grace_period": "5m"}
+    return made | {"image": made["image"].replace("GATEWAY", name.upper()), "stop_grace_period": GRACE}
 
 
 def _store(gateway: dict[str, Any]) -> dict[str, Any]:
