@@ -61,6 +61,16 @@ def test_an_engine_that_manages_nothing(seen: Seen, tmp_path: Path, swarm_state:
     one(members.examine(seen.cluster), "BAD", "swarm", words)
 
 
+def test_one_node_by_itself(seen: Seen, tmp_path: Path) -> None:
+    seen.told |= {"nodes": [], "services": [], "tasks": []}
+    seen.told["info"]["Swarm"]["ControlAvailable"] = False
+    found = swarm.judge(seen.cluster, config(tmp_path), alone=True)
+    one(found, "ok", "swarm", "this engine is a worker of a swarm, by 10.205.0.1")
+    one(found, "warn", "nodes", "vm: the kernel has no ESP")
+    one(found, "ok", "networks", "vm: the ports 7860, 8000 are taken by the door")
+    assert {item.topic for item in found} == {"swarm", "nodes", "networks"}
+
+
 def test_managers_that_have_no_quorum(seen: Seen) -> None:
     seen.error, seen.told["nodes"] = "Error response from daemon: rpc error: code = Unknown desc = The swarm does not have a leader.", []
     assert "--force-new-cluster" in one(members.examine(seen.cluster), "BAD", "swarm", "does not have a leader").todo

@@ -13,8 +13,13 @@ OLD = "20.10"
 FIRST = "cloister.first"
 
 
-def examine(cluster: Cluster) -> list[Finding]:
+def examine(cluster: Cluster, *, alone: bool = False) -> list[Finding]:
+    """`alone`: only what is to be said of this engine, which may be a worker's."""
     notes = Notes("swarm")
+    if alone and cluster.info.text("Swarm", "LocalNodeState") == "active":
+        kind = "manager" if cluster.info.yes("Swarm", "ControlAvailable") else "worker"
+        notes.ok(f"this engine is a {kind} of a swarm, by {cluster.info.text('Swarm', 'NodeAddr')}")
+        return notes.all
     if not _manages(cluster, notes):
         return notes.all
     ready = [node for node in cluster.nodes if node.text("Status", "State") == "ready"]
