@@ -23,7 +23,8 @@ def main() -> int:
         return 2
     log = logs.start("api", config.log.level)
     log.info("serving %s", logs.facts(address=f"http://{config.api.host}:{config.api.port}"))
-    server = create_server(app, config.api.host, config.api.port)
+    a = config.api
+    server = create_server(app, a.host, a.port, app.state.appliance, drain=a.drain, grace=a.grace)
     with contextlib.suppress(SystemExit):  # uvicorn's own, after it has said why it can't start
         server.run()
     return 0 if server.started else 1

@@ -35,6 +35,7 @@ class Appliance:
         self._screen = screen
         self.strict = config.api.strict  # unknown fields are refused
         self.engine = EngineClient(config.paths.socket, self._on_hello)
+        self.leaving = False  # it is about to stop, and shall be sent nothing new
         self._model: ServedModel | None = None
         self._broken: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,6 +69,14 @@ class Appliance:
             await asyncio.wait([connection])
             await self._let_go()
             await self._screen.close()
+
+    def leave(self) -> None:
+        """From now on say that nothing more shall be sent here."""
+        self.leaving = True
+
+    def give_up(self) -> None:
+        """End what is under way with an error that says why."""
+        self.engine.give_up()
 
     def model(self) -> ServedModel:
         """The model that answers now.

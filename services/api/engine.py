@@ -19,6 +19,7 @@ from services.api.errors import ApiError, EngineFailed, TooLarge, Unavailable, f
 from services.shared import logs, wire
 
 log = logging.getLogger("api")
+STOPPING = "the API is being stopped or restarted: ask again in a moment"
 RECONNECT = 0.25  # seconds between two tries
 ANSWER_WITHIN = 5.0  # seconds for what the engine answers between two steps
 MAX_UNREAD = 4096  # events of one answer that wait for a client who reads more slowly than the engine writes
@@ -132,6 +133,7 @@ class EngineClient:
         self._path = path
         self._on_hello = on_hello
         self._writer: asyncio.StreamWriter | None = None
+        self._given_up = False
         self._answers: dict[str, Answer] = {}
         self._numbers = itertools.count(1)
         self.on_ended: Callable[[Ended], None] = lambda ended: None  # told of every answer when it is closed
@@ -162,8 +164,7 @@ class EngineClient:
             self.hello = None
             self._writer.close()
             self._writer = None
-            for answer in self._answers.values():
-                answer.put(EngineFailed("the engine stopped in the middle of this answer and is being restarted: ask again in a moment"))
+            self._fail(EngineFailed, "the engine stopped in the middle of this answer and is being restarted: ask again in a moment")
 
     async def _take(self, message: wire.Message) -> None:
         if isinstance(message, wire.Hello):
@@ -172,6 +173,16 @@ class EngineClient:
             log.info("engine connected %s", logs.facts(model=Path(message.model).parent.name, context=message.context))
         elif answer := self._answers.get(message.id):
             answer.put(message)
+
+    def _fail(self, error: type[ApiError], message: str) -> None:
+        """End every open request with such an error."""
+        for answer in list(self._answers.values()):
+            answer.put(error(message))
+
+    def give_up(self) -> None:
+        """End every open request, and every one that comes, with an error that says why."""
+        self._given_up = True
+        self._fail(Unavailable, STOPPING)
 
     def generate(self, request: wire.Generate) -> Answer:
         """Send a request; the answer's first event is Accepted or an error.
@@ -214,6 +225,8 @@ class EngineClient:
         return event
 
     def _ask(self, message: wire.Message) -> Answer:
+        if self._given_up:
+            raise Unavailable(STOPPING)
         if self.hello is None or self._writer is None:
             raise Unavailable("the model is not ready yet: see /v1/status for what is under way")
         data = wire.encode(message)

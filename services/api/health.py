@@ -19,21 +19,29 @@ async def livez() -> JSONResponse:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
-    """200 when a model is loaded and answers; 503 with the reason before."""
+    """200 when a model is loaded and answers; 503 with the reason before. 404 when this is about to stop: a balancer then lets it finish
+    what it has and gives it nothing new (docker/haproxy.cfg)."""
     home: Appliance = request.app.state.appliance
+    _stays(home)
     home.model()
     return JSONResponse({"status": "ready"})
 
 
 @router.get("/readyz/room")
 async def room(request: Request) -> JSONResponse:
-    """200 when a request would begin at once, 404 when it would wait: by that a balancer before several of these asks another one
-    (docker/haproxy.cfg). 503 as /readyz."""
+    """200 when a request would begin at once, 404 when it would wait: by that a balancer before several of these asks another one.
+    503 and 404 as /readyz, too."""
     home: Appliance = request.app.state.appliance
+    _stays(home)
     home.model()
     if not await home.has_room():
         raise NotFound("a request would wait here now")
     return JSONResponse({"status": "room"})
+
+
+def _stays(home: Appliance) -> None:
+    if home.leaving:
+        raise NotFound("nothing new is taken here: this is about to stop")
 
 
 @router.get("/v1/status")

@@ -1,10 +1,13 @@
-"""The web server around the app: uvicorn, and its patience with clients that don't send or don't read."""
+"""The web server around the app: uvicorn, its patience with clients that don't send or don't read, and how it ends."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
-from typing import Any
+import time
+from types import FrameType
+from typing import Any, Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -12,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 PATIENCE = 60.0  # seconds
 UNSENT = 256 << 10  # bytes that the kernel keeps for a client; left to itself it grows to megabytes
-GRACE = 5  # seconds that answers under way get at the end
+LAST_WORDS = 2  # seconds for telling whoever still waits that it is over
 
 
 class Connection(HttpToolsProtocol):
@@ -59,8 +62,67 @@ def _cancel(timer: asyncio.TimerHandle | None) -> None:
         timer.cancel()
 
 
-def create_server(app: ASGIApp, host: str, port: int, *, patience: float = PATIENCE, grace: int = GRACE) -> uvicorn.Server:
-    """A server for this app, not running yet; it logs nothing of requests."""
-    settings: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False, "timeout_graceful_shutdown": grace}
+class Leaving(Protocol):
+    """Who is told of the end."""
+
+    def leave(self) -> None:
+        """It is near: nothing more shall be sent here."""
+
+    def give_up(self) -> None:
+        """It is here: what is under way ends now."""
+
+
+class Server(uvicorn.Server):
+    """After SIGTERM it stays until nothing is under way, at most `grace` seconds. With a `drain` it takes what still comes, and stays at
+    least so long: until each balancer has seen that nothing more shall be sent here. Without one it takes nothing more. A second SIGTERM,
+    or SIGINT, ends it at once."""
+
+    def __init__(self, config: uvicorn.Config, told: Leaving, drain: float, grace: float) -> None:
+        super().__init__(config)
+        self._told, self._drain, self._grace = told, drain, grace
+        self._since: float | None = None  # time.monotonic() of the first SIGTERM
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig != signal.SIGTERM or self._since is not None:
+            super().handle_exit(sig, frame)
+            return
+        self._captured_signals.append(sig)
+        self._since = time.monotonic()
+        self._told.leave()
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._left()
+
+    def _left(self) -> bool:
+        """Whether it is time to go."""
+        if self._since is None:
+            return False
+        if not self._drain:
+            self._close()
+        stayed = time.monotonic() - self._since
+        return stayed >= self._grace or (stayed >= self._drain and not self._busy())
+
+    def _close(self) -> None:
+        """Take no more connections, and on those that are open no more requests."""
+        for listening in self.servers:
+            listening.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+
+    def _busy(self) -> bool:
+        """Whether somebody waits for an answer, or for what is left of one."""
+        unsent = any(connection.transport.get_write_buffer_size() for connection in self.server_state.connections)
+        return unsent or bool(self.server_state.tasks)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._told.give_up()
+        await super().shutdown(sockets)
+
+
+def create_server(
+    app: ASGIApp, host: str, port: int, told: Leaving, *, patience: float = PATIENCE, drain: float = 0, grace: float = 0
+) -> uvicorn.Server:
+    """A server for this app, not running yet; it logs nothing of requests. Times in seconds."""
+    settings: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False, "timeout_graceful_shutdown": LAST_WORDS}
     protocol = type("Connection", (Connection,), {"patience": patience})
-    return uvicorn.Server(uvicorn.Config(app, host=host, port=port, http=protocol, ws="none", **settings))
+    return Server(uvicorn.Config(app, host=host, port=port, http=protocol, ws="none", **settings), told, drain, grace)

@@ -53,6 +53,7 @@ class ModelSettings:
     quant: Quant
     fallback: Literal["demo", "none"]
     keep_source: bool
+    peer: str | None
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class ApiSettings:
     max_tokens: Annotated[int, Range(0, 1 << 20)]
     strict: bool
     store: str | None
+    drain: Annotated[int, Range(0, 600)]
+    grace: Annotated[int, Range(0, 86_400)]
 
 
 @dataclass(frozen=True)

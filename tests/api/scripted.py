@@ -185,7 +185,7 @@ class Stand:
         self.app = create_app(self.config)
         self.loop: asyncio.AbstractEventLoop
         self.engine: ScriptedEngine
-        self._server = create_server(self.app, "127.0.0.1", self.port, patience=patience, grace=1)
+        self._server = create_server(self.app, "127.0.0.1", self.port, self.app.state.appliance, patience=patience)
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
