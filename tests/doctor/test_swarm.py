@@ -28,7 +28,7 @@ def test_a_whole_node(seen: Seen, tmp_path: Path) -> None:
     }
     one(found, "ok", "swarm", "a swarm of 1 node, and all of them answer")
     one(found, "ok", "services", "api 1, balancer 1, door 1, gateway 1, init 1, ui 1")
-    one(found, "ok", "networks", "61 addresses, and 3 are needed")
+    one(found, "ok", "networks", "61 addresses, and 4 are needed")
     one(found, "ok", "networks", "the ports 7860, 8000 are taken by the door")
     one(found, "ok", "replicas", "the balancer on vm sees the replicas on vm")
     one(found, "ok", "replicas", "Cloister demo, q4_k_m, sha256 1738707f6e2c on vm")
@@ -38,7 +38,7 @@ def test_two_whole_nodes(seen: Seen, tmp_path: Path) -> None:
     found = swarm.judge(seen.second().cluster, config(tmp_path, MODEL__NAME="demo"))
     assert not [item for item in found if item.level in ("BAD", "skip")], found
     one(found, "ok", "services", "api 2, balancer 2, door 2, gateway 2, init 2, ui 2")
-    one(found, "ok", "networks", "6 are needed")
+    one(found, "ok", "networks", "8 are needed")
     one(found, "ok", "nodes", "vm2: its clock is this one's")
     for name in ("vm", "vm2"):
         one(found, "ok", "replicas", f"the balancer on {name} sees the replicas on vm, vm2")
@@ -156,6 +156,30 @@ def test_services_that_are_not_there(seen: Seen) -> None:
     for node in seen.told["nodes"]:
         node["Spec"]["Labels"] = {"cloister.entry": "true"}
     one(services.examine(seen.cluster), "BAD", "services", "api runs nowhere")
+
+
+def test_a_service_that_may_be_anywhere(seen: Seen) -> None:
+    """One replica for two nodes, which Swarm puts on either."""
+    seen.second().service("gateway")["Spec"]["Mode"] = {"Replicated": {"Replicas": 1}}
+    seen.told["tasks"].remove(seen.task("gateway"))
+    one(services.examine(seen.cluster), "ok", "services", "gateway 1,")
+    seen.task("gateway", SECOND)["Status"] = {
+        "State": "pending",
+        "Err": "no suitable node (scheduling constraints not satisfied on 2 nodes)",
+    }
+    one(services.examine(seen.cluster), "warn", "services", "gateway is coming up (pending, no suitable node")
+    seen.task("gateway", SECOND)["Status"] = {"State": "failed", "Err": "task: non-zero exit (1)"}
+    one(services.examine(seen.cluster), "BAD", "services", "gateway runs 0 times instead of 1 (failed, task: non-zero exit (1))")
+
+
+def test_a_service_for_the_rest_of_the_nodes(seen: Seen) -> None:
+    """As copy, which has nothing to do where there is but the first node."""
+    rules = seen.second().service("init")["Spec"]["TaskTemplate"]["Placement"]["Constraints"]
+    rules.append("node.labels.cloister.first != true")
+    one(services.examine(seen.cluster), "ok", "services", "init 2")
+    for count, node in enumerate(seen.told["nodes"]):
+        node["Spec"]["Labels"]["cloister.first"] = "true"
+        one(services.examine(seen.cluster), "ok", "services", f"init {1 - count}")
 
 
 def test_a_node_that_is_down_lacks_nothing(seen: Seen) -> None:

@@ -101,7 +101,7 @@ def test_a_swarm_that_comes_up(lonely: Engine) -> None:
     assert [item for item in found if item.level == "BAD" and "lacks the images of" in item.found and "balancer" in item.found]
     assert [item for item in found if item.topic == "services" and "No such image" in item.found], found
     one(found, "ok", "networks", "replicas are encrypted between the nodes")
-    one(found, "ok", "networks", "the replicas' subnet 10.213.8.0/26 has 61 addresses, and 3 are needed")
+    one(found, "ok", "networks", "the replicas' subnet 10.213.8.0/26 has 61 addresses, and 4 are needed")
     one(found, "ok", "networks", "the ports 7860, 8000 are free")
 
 
