@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scripts.diagnosis import swarm
-from scripts.diagnosis.swarm import members, services
-from tests.conftest import environment
+from scripts.diagnosis.swarm import ask, members, services
+from tests.conftest import ROOT, environment
 from tests.doctor.conftest import one, visit
 from tests.doctor.seen import NODE, SECOND, Seen, config
 
@@ -135,6 +135,15 @@ def test_labels(seen: Seen) -> None:
 def test_nothing_of_the_stack(seen: Seen) -> None:
     seen.told["services"], seen.told["tasks"] = [], []
     assert "scripts/swarm up" in one(services.examine(seen.cluster), "warn", "services", "nothing of the stack cloister").todo
+
+
+def test_a_stack_that_was_cut_short(seen: Seen) -> None:
+    """What is declared is read of swarm.yaml as it is."""
+    declared = ask._declared((ROOT / "swarm.yaml").read_text())
+    assert {"init", "api", "ui", "gateway", "door", "balancer"} < set(declared) and "replicas" not in declared
+    cluster = seen.cluster
+    cluster.declared = ("init", "api", "relay", "store")
+    one(services.examine(cluster), "BAD", "services", "relay, store of swarm.yaml is not there")
 
 
 def test_services_that_are_not_there(seen: Seen) -> None:

@@ -35,7 +35,8 @@ class Machine:
 @dataclass
 class Cluster:
     """`nodes`, `services`, `tasks` and `networks` as docker inspect has them; `error`: why the manager tells nothing; `silent`: hosts of
-    var/swarm/hosts where no engine answers; `subnet`: of the replicas, as it would be made; `now`: seconds since the epoch."""
+    var/swarm/hosts where no engine answers; `subnet`: of the replicas, as it would be made; `declared`: services of swarm.yaml; `now`:
+    seconds since the epoch."""
 
     stack: str
     info: Told
@@ -48,6 +49,7 @@ class Cluster:
     machines: list[Machine] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
     subnet: str = ""
+    declared: tuple[str, ...] = ()
     now: float = 0.0
 
     def name(self, node: str) -> str:

@@ -55,9 +55,8 @@ def examine(cluster: Cluster, model: Wanted, *, plain: bool) -> list[Finding]:
         _clock(name, machine, notes)
         _room(cluster, name, machine, model, notes)
         if machine.missing:
-            notes.bad(
-                f"{name} lacks the images of {', '.join(machine.missing)}", f"scripts/swarm join {machine.host or 'HOST'} brings them"
-            )
+            todo = f"scripts/swarm join {machine.host} brings them" if machine.host else "scripts/swarm up builds them"
+            notes.bad(f"{name} lacks the images of {', '.join(machine.missing)}", todo)
         elif cluster.services:
             notes.ok(f"{name} has the very images of the stack")
     for host in cluster.silent:

@@ -20,7 +20,11 @@ def examine(cluster: Cluster) -> list[Finding]:
     if not cluster.services:
         notes.warn(f"nothing of the stack {cluster.stack} runs in this swarm", "scripts/swarm up; CLOISTER_PROJECT, if it has another name")
         return notes.all
-    whole = []
+    there, whole = [cluster.short(service) for service in cluster.services], []
+    if lost := [name for name in cluster.declared if name not in there]:
+        notes.bad(
+            f"the stack was not made to its end, or is an older one: {', '.join(lost)} of swarm.yaml is not there", "scripts/swarm up"
+        )
     for service in cluster.services:
         short = cluster.short(service)
         nodes = [node for node in cluster.wanted(service) if usable(node)]
