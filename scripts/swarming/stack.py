@@ -1,5 +1,5 @@
-"""The whole stack: what compose.yaml has, and what only several machines need: the balancer between gateway and replicas, and the store
-in which the replicas count the limits of keys."""
+"""The whole stack: what compose.yaml has, and what only several machines need: relay and balancer between gateway and replicas, and the
+store in which the replicas count the limits of keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEAD = """\
 # One appliance on several machines, for `docker stack deploy`; scripts/swarm sets what it leaves open.
 # Made by `python -m scripts.swarming` of compose.yaml: change that one, and make this again. Why so: docs/decisions/0007-swarm-yaml.md
 """
-BALANCER = "balancer:8080"
+BALANCER, RELAY = "balancer:8080", "relay:8080"
 STORE = "redis://store:6379"
 
 
@@ -27,12 +27,13 @@ def stack(compose: str) -> dict[str, Any]:
     """
     given = yaml.safe_load(compose)
     services = {name: service(name, described) for name, described in given["services"].items()}
+    services["relay"] = _relay(given["services"]["gateway"])
     services["balancer"] = _balancer(given["services"]["gateway"])
     services["store"] = _store(given["services"]["gateway"])
     services["api"]["networks"] = [network.REPLICAS, network.COUNTING]
     merge(services["api"], {"environment": {"CLOISTER_API__STORE": STORE}})
-    merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": BALANCER}})
-    merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{BALANCER}"}})
+    merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": RELAY}})
+    merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{RELAY}"}})
     volumes = {mounted["source"] for made in services.values() for mounted in made.get("volumes", ()) if mounted["type"] == "volume"}
     return {
         "version": "3.9",  # what Docker 20.10 knows
@@ -43,15 +44,25 @@ def stack(compose: str) -> dict[str, Any]:
     }
 
 
+def _relay(gateway: dict[str, Any]) -> dict[str, Any]:
+    return _beside(gateway, "relay") | {"networks": ["inside"], "environment": {"RELAY_UPSTREAM": f"http://{BALANCER}"}}
+
+
 def _balancer(gateway: dict[str, Any]) -> dict[str, Any]:
-    """Beside every gateway, with the same walls."""
-    made = service("gateway", {key: value for key, value in gateway.items() if key not in ("environment", "volumes")})
-    return made | {
-        "image": made["image"].replace("GATEWAY", "BALANCER"),
+    return _beside(gateway, "balancer") | {
         "networks": ["inside", network.REPLICAS],
         "stop_signal": "SIGUSR1",  # finishes what it has
         "environment": {"BALANCER_SUBNET": network.SUBNET},
     }
+
+
+def _beside(gateway: dict[str, Any], name: str) -> dict[str, Any]:
+    """On every node with a gateway, with the same walls. Answers under way pass through it: it gets time to finish them, and as that can
+    take minutes, the next one runs before."""
+    made = service("gateway", {key: value for key, value in gateway.items() if key not in ("environment", "volumes")})
+    for change in ("update_config", "rollback_config"):
+        made["deploy"][change]["order"] = "start-first"
+    return made | {"image": made["image"].replace("GATEWAY", name.upper()), "stop_grace_period": "5m"}
 
 
 def _store(gateway: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def test_what_compose_says_anew_must_be_thought_of() -> None:
 
 def test_every_service_has_only_what_a_stack_knows() -> None:
     compose = yaml.safe_load(COMPOSE)
-    assert set(STACK["services"]) == {*compose["services"], "balancer", "store"}
+    assert set(STACK["services"]) == {*compose["services"], "relay", "balancer", "store"}
     for name, service in STACK["services"].items():
         assert set(service) <= KNOWN, name
         assert service["read_only"] is True and service["cap_drop"] == ["ALL"], name
@@ -75,6 +75,16 @@ def test_only_the_replicas_reach_the_store_that_counts_for_all_of_them() -> None
     assert (store["deploy"]["mode"], store["deploy"]["replicas"]) == ("replicated", 1)
     assert STACK["services"]["api"]["environment"]["CLOISTER_API__STORE"] == "redis://store:6379"
     assert "CLOISTER_API__STORE" not in COMPOSE, "one machine counts for itself"
+
+
+def test_answers_pass_through_the_relay_and_the_balancer_which_finish_them() -> None:
+    services = STACK["services"]
+    assert services["gateway"]["environment"]["GATEWAY_UPSTREAM"] == "relay:8080"
+    assert services["ui"]["environment"]["CLOISTER_UI__API"] == "http://relay:8080"
+    assert services["relay"]["environment"] == {"RELAY_UPSTREAM": "http://balancer:8080"} and services["relay"]["networks"] == ["inside"]
+    for name in ("relay", "balancer"):
+        assert services[name]["stop_grace_period"] == "5m" and services[name]["deploy"]["update_config"]["order"] == "start-first"
+        assert name.upper() in services[name]["image"] and "cloister.entry" in str(services[name]["deploy"]["placement"])
 
 
 def test_no_path_of_one_machine_is_in_it() -> None:
