@@ -27,8 +27,7 @@ SHELLS = [["dash"], ["busybox", "sh"]]
 
 @dataclass(frozen=True)
 class Bundles:
-    """One release in one file and in parts, for one machine and for several; the one after it as what is new since, for one machine; and the
-    seconds that each took."""
+    """A release in one file and in parts, for a swarm too; the one after it as what is new since, for one machine; the seconds of each."""
 
     file: Path
     parts: Path
