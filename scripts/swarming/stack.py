@@ -17,11 +17,24 @@ HEAD = """\
 """
 BALANCER, RELAY, DEPOT = "balancer:8080", "relay:8080", "depot:8080"
 STORE = "redis://store:6379"
-# A replica that is told to stop finishes its answers. By `drain` seconds each balancer has seen that; the engine ends after the api.
-LEAVING = {"CLOISTER_API__DRAIN": "3", "CLOISTER_API__GRACE": "280", "SUPERVISE_GRACE": "285"}
-PATIENCE = "5m"
 # What is in use by the replicas: scripts/swarm compares, and replaces them when it has changed. A label of the service, not of its tasks.
 MODEL = {"cloister.model": "${SWARM_MODEL:-}"}
+GRACE = "5m"  # for what is under way when a task is stopped
+# Swarm replaces what is not healthy. A node whose cores all compute answers late: only what has said nothing for 2 minutes is stuck.
+STUCK = {"interval": "10s", "timeout": "10s", "retries": 12}
+# Of the api: for so long balancers are told that it is about to stop, and its answers have time to come to their end. The next replica's
+# turn comes when this one answers, and not when it begins to load its model, or waits for init, which may take hours.
+DRAINING = {
+    "environment": {"CLOISTER_API__DRAIN": "3", "CLOISTER_API__GRACE": "280", "SUPERVISE_GRACE": "285"},
+    "stop_grace_period": GRACE,
+    "healthcheck": {
+        "test": ["CMD", "python3", "docker/health.py", "http://127.0.0.1:8000/readyz"],
+        "interval": "5s",
+        "timeout": "5s",
+        "retries": 60,
+        "start_period": "24h",
+    },
+}
 
 
 def stack(compose: str) -> dict[str, Any]:
@@ -32,17 +45,20 @@ def stack(compose: str) -> dict[str, Any]:
     """
     given = yaml.safe_load(compose)
     services = {name: service(name, described) for name, described in given["services"].items()}
-    services["gateway"] = _patient(services["gateway"])
+    services["gateway"] = _passing(services["gateway"])
     services["relay"] = _relay(given["services"]["gateway"])
     services["balancer"] = _balancer(given["services"]["gateway"])
     services["store"] = _store(given["services"]["gateway"])
     services["depot"] = _depot(given["services"]["gateway"], services["init"])
     services["copy"] = _copy(given["services"]["init"], given["services"]["gateway"])
     services["api"]["networks"] = [network.REPLICAS, network.COUNTING]
-    merge(services["api"], {"environment": {"CLOISTER_API__STORE": STORE, **LEAVING}, "deploy": {"labels": MODEL}})
-    services["api"]["stop_grace_period"] = PATIENCE
+    merge(services["api"], {"environment": {"CLOISTER_API__STORE": STORE}, "deploy": {"labels": MODEL}})
+    merge(services["api"], DRAINING)
     merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": RELAY}})
     merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{RELAY}"}})
+    for name, made in services.items():
+        if name not in ("init", "copy", "api"):
+            made["healthcheck"] = dict(STUCK)  # how it is asked stands in its image
     volumes = {mounted["source"] for made in services.values() for mounted in made.get("volumes", ()) if mounted["type"] == "volume"}
     return {
         "version": "3.9",  # what Docker 20.10 knows
@@ -67,15 +83,15 @@ def _balancer(gateway: dict[str, Any]) -> dict[str, Any]:
 
 def _beside(gateway: dict[str, Any], name: str) -> dict[str, Any]:
     """On every node with a gateway, with the same walls."""
-    made = _patient(service("gateway", {key: value for key, value in gateway.items() if key not in ("environment", "volumes")}))
-    return made | {"image": made["image"].replace("GATEWAY", name.upper())}
+    made = service("gateway", {key: value for key, value in gateway.items() if key not in ("environment", "volumes")})
+    return _passing(made) | {"image": made["image"].replace("GATEWAY", name.upper())}
 
 
-def _patient(made: dict[str, Any]) -> dict[str, Any]:
+def _passing(made: dict[str, Any]) -> dict[str, Any]:
     """Answers under way pass through it: it gets time to finish them, and as that can take minutes, the next one runs before."""
     for change in ("update_config", "rollback_config"):
         made["deploy"][change]["order"] = "start-first"
-    return made | {"stop_grace_period": PATIENCE}
+    return made | {"stop_grace_period": GRACE}
 
 
 def _store(gateway: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`python -m tests.stack.scaling [TAG]`: the life of a swarm of two machines once, with its times and figures, as Markdown on standard output.
+"""`python -m tests.stack.scaling [TAG]`: the life of a swarm of two machines once, with times and figures, as Markdown.
 
 Needs root, and the images of that tag in this machine's engine (scripts/swarm build). Both machines are engines on this one, so what is
 measured are ratios; each api gets one core where throughput is compared.
@@ -197,7 +197,7 @@ def grow(swarm: Cluster) -> None:
 def main() -> None:
     tag = sys.argv[1] if len(sys.argv) > 1 else "0.1.0"
     print(
-        "# A swarm's life\n\nMade by `python -m tests.stack.scaling`: two engines on one machine with 2 cores, joined by a pair of virtual cables; demo model."
+        "# A swarm's life\n\nMade by `python -m tests.stack.scaling`: two engines on one machine with 2 cores, a virtual cable, the demo model."
     )
     with tempfile.TemporaryDirectory() as folder, cluster(Path(folder), tag) as swarm:
         story(swarm)
