@@ -1,7 +1,8 @@
-"""`python3 inventory.py sbom NAME VERSION` or `python3 inventory.py licences`, inside of an image: what is installed here.
+"""`python3 inventory.py NAME VERSION FOLDER`, inside of an image of that name: what is installed here.
 
-Owns the bill of materials (CycloneDX 1.6 as JSON, https://cyclonedx.org/docs/1.6/json/) and the text of all licences, both from dpkg's
-status and Python's dist-info. The same image gives the same bytes: no time, no serial number. Needs nothing but the standard library.
+Owns FOLDER/sbom/NAME.cdx.json, the bill of materials (CycloneDX 1.6, https://cyclonedx.org/docs/1.6/json/), and
+FOLDER/licences/NAME.txt, the text of all licences, both from dpkg's status and Python's dist-info. The same image gives
+the same bytes: no time, no serial number. Needs nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -114,11 +115,11 @@ def licences(packages: list[Package], root: Path = ROOT) -> str:
     return "\n".join(parts)
 
 
-def main(arguments: list[str]) -> None:
+def main(name: str, version: str, folder: str) -> None:
     packages = sorted({package.url: package for package in debian() + python()}.values())
-    text = sbom(packages, arguments[1], arguments[2]) if arguments[0] == "sbom" else licences(packages)
-    sys.stdout.buffer.write(text.encode())
+    for file, text in ((f"sbom/{name}.cdx.json", sbom(packages, name, version)), (f"licences/{name}.txt", licences(packages))):
+        Path(folder, file).write_bytes(text.encode())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

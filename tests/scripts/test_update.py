@@ -29,6 +29,7 @@ from tests.hub import Hub
 from tests.osv import Osv, record
 
 REPO = "someone/small-llama"
+NOBODY = "http://127.0.0.1:9/v1/query"
 HERE = {package.name: package.version for package in shipped(ROOT)}
 PINNED = (ROOT / "services/init/requirements.txt").read_text()
 NUMPY = sorted(re.findall(r"^numpy==(\S+)", PINNED, re.MULTILINE))[0]  # the older one, for Python 3.11
@@ -158,6 +159,12 @@ class World:
         assert done.stdout.startswith("["), done.stderr
         return Update(done.returncode, json.loads(done.stdout), done.stderr)
 
+    def unaudited(self, **more: Any) -> Update:
+        """Where OSV is away, so that pip-audit is not asked, which takes most of a run: for tests of other topics."""
+        said = self.update("--osv", NOBODY, **more)
+        assert said.of("advisories")["level"] == "FAIL"
+        return said
+
 
 @pytest.fixture
 def world(place: Path, home: Path, hub: Hub, osv: Osv) -> World:
@@ -200,7 +207,7 @@ def test_nothing_is_new_and_nothing_is_changed(world: World) -> None:
 
 def test_a_new_commit_tells_its_files_and_bytes(world: World, checkpoint: Path, tmp_path: Path) -> None:
     commit = world.hub.add(REPO, changed(checkpoint, tmp_path / "later"))
-    said = world.update()
+    said = world.unaudited()
     found = said.of("model")
     assert (said.code, found["level"]) == (1, "NEW")
     facts = found["facts"]
@@ -221,11 +228,11 @@ def test_doing_what_is_said_brings_the_new_commit(world: World, checkpoint: Path
     env = environment(world.home, MODEL__REVISION=commit) | {"HF_ENDPOINT": world.hub.endpoint, "HF_HOME": str(world.home / "hf")}
     command = [sys.executable, "-m", "services.init", "--model", REPO, "--quant", "q8_0"]
     subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, timeout=300)
-    found = world.update().of("model")
+    found = world.unaudited().of("model")
     assert (found["level"], found["facts"]["here"]) == ("ok", commit)
     (tmp_path / "later/config.json").write_text((tmp_path / "later/config.json").read_text() + "\n")
     again = world.hub.add(REPO, tmp_path / "later")
-    found = world.update().of("model")
+    found = world.unaudited().of("model")
     assert (found["level"], found["facts"]["changed"]) == ("NEW", ["config.json"])
     assert f"{again[:12]} on main, here is {commit[:12]}, at which [model] revision holds it" in found["found"]
 
@@ -269,7 +276,7 @@ def test_a_commit_without_the_model_can_not_replace_it(world: World, tmp_path: P
 def test_a_rewritten_history_is_compared_by_hash(world: World, checkpoint: Path, tmp_path: Path) -> None:
     world.hub.repositories.clear()
     world.hub.add(REPO, changed(checkpoint, tmp_path / "later"))
-    facts = world.update().of("model")["facts"]
+    facts = world.unaudited().of("model")["facts"]
     assert "config.json" in facts["changed"]
     assert [name for name in facts["changed"] if name.endswith(".safetensors")] == []
 
@@ -277,7 +284,7 @@ def test_a_rewritten_history_is_compared_by_hash(world: World, checkpoint: Path,
 def test_another_model_in_the_settings_is_named_in_what_to_do(world: World, checkpoint: Path, tmp_path: Path) -> None:
     commit = world.hub.add(REPO, changed(checkpoint, tmp_path / "later"))
     world.settings = {"MODEL__NAME": "demo"}
-    assert world.update().of("model")["todo"] == f"CLOISTER_MODEL__REVISION={commit} scripts/up --model {REPO}"
+    assert world.unaudited().of("model")["todo"] == f"CLOISTER_MODEL__REVISION={commit} scripts/up --model {REPO}"
 
 
 def test_a_hub_that_does_not_answer_is_told(world: World) -> None:
@@ -286,27 +293,27 @@ def test_a_hub_that_does_not_answer_is_told(world: World) -> None:
     assert (said.code, said.of("model")["level"]) == (2, "FAIL")
     assert said.of("model")["found"].startswith("could not be asked: ")
     assert said.of("release")["level"] == "ok" and said.of("advisories")["level"] == "ok"
-    said = world.update(HF_ENDPOINT="http://127.0.0.1:9")
+    said = world.unaudited(HF_ENDPOINT="http://127.0.0.1:9")
     assert "can't be reached" in said.of("model")["found"]
-    said = world.update(HF_HUB_OFFLINE="1")
-    assert said.code == 2 and "HF_HUB_OFFLINE" in said.of("model")["found"]
+    found = world.unaudited(HF_HUB_OFFLINE="1").of("model")
+    assert found["level"] == "FAIL" and "HF_HUB_OFFLINE" in found["found"]
 
 
 def test_models_without_a_hub_say_so(world: World, demo_volume: Path, copying_volume: Path, tmp_path: Path) -> None:
     world.home = demo_volume.parent
-    assert world.update().of("model")["level"] == "skip"
-    assert "there is no hub to ask" in world.update().of("model")["found"]
+    found = world.unaudited().of("model")
+    assert found["level"] == "skip" and "there is no hub to ask" in found["found"]
     world.home = copying_volume.parent
-    assert "so there is no hub to ask" in world.update().of("model")["found"]
+    assert "so there is no hub to ask" in world.unaudited().of("model")["found"]
     world.home = tmp_path
-    assert "none is prepared here" in world.update().of("model")["found"]
+    assert "none is prepared here" in world.unaudited().of("model")["found"]
 
 
 def test_newer_tags_are_told_and_others_ignored(world: World, tagged: list[str]) -> None:
     for tag in ("v0.0.9", "nightly", "v99.0.0rc1", "v98.2.0", "v98.10.0", "latest-2026"):
         git(world.place, "push", "--quiet", "origin", f"HEAD:refs/tags/{tag}")
         tagged.append(tag)
-    said = world.update()
+    said = world.unaudited()
     found = said.of("release")
     assert (said.code, found["level"]) == (1, "NEW")
     assert found["facts"]["newer"] == ["v98.2.0", "v98.10.0"]
@@ -327,10 +334,10 @@ def test_without_git_or_origin_it_says_so(world: World, place: Path, tmp_path: P
     said = world.update(place=tmp_path / "copy")
     assert said.code == 2 and "gone.git" in said.of("release")["found"]
     git(tmp_path / "copy", "remote", "remove", "origin")
-    assert "no git remote" in world.update(place=tmp_path / "copy").of("release")["found"]
+    assert "no git remote" in world.unaudited(place=tmp_path / "copy").of("release")["found"]
     shutil.rmtree(tmp_path / "copy/.git")
-    said = world.update(place=tmp_path / "copy")
-    assert said.code == 2 and "no git checkout" in said.of("release")["found"]
+    found = world.unaudited(place=tmp_path / "copy").of("release")
+    assert found["level"] == "FAIL" and "no git checkout" in found["found"]
 
 
 def test_vulnerabilities_are_found_alike_online_offline_and_without_pip_audit(world: World, tmp_path: Path) -> None:
@@ -378,7 +385,7 @@ def test_an_osv_that_fails_is_told_and_saves_nothing(world: World, tmp_path: Pat
     done = world.run("--save-advisories", str(tmp_path / "file"))
     assert done.returncode == 2 and "nothing is saved" in done.stderr
     assert not (tmp_path / "file").exists()
-    said = world.update("--osv", "http://127.0.0.1:9/v1/query")
+    said = world.update("--osv", NOBODY)
     assert said.code == 2 and "can't be reached" in said.of("advisories")["found"]
     assert [one["level"] for one in said.findings].count("ok") == 2
 

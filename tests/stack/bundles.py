@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,20 +59,22 @@ def make(folder: Path, environment: dict[str, str]) -> Bundles:
 
     first = bundle(file)
     fingerprint = first.split("signed by ")[1].split()[0]
-    # Once more in parts, interrupted when the images are there: they are not made again.
-    command = [ROOT / "scripts/bundle", "--key", key, "--out", parts / "c.tar", "--split", "300M"]
-    cut = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
-    images = parts / "c.tar.work/body/cloister/images"
-    while not images.exists():
-        assert cut.poll() is None
-        time.sleep(0.1)
-    os.killpg(cut.pid, signal.SIGKILL)
-    cut.wait()
-    assert [entry.name for entry in parts.iterdir()] == ["c.tar.work"], "an unfinished bundle stands under the name of the finished one"
-    said = bundle(parts / "c.tar", "--split", "300M")
-    assert "cloister: images:" not in said and f"signed by {fingerprint}" in said
-    root = later(folder / "later")
-    bundle(newer, "--since", f"{file}.manifest", root=root, CLOISTER_TAG=f"{environment['CLOISTER_TAG']}-later")
+    with ThreadPoolExecutor() as pool:
+        root, tag = later(folder / "later"), f"{environment['CLOISTER_TAG']}-later"
+        made = pool.submit(bundle, newer, "--since", f"{file}.manifest", root=root, CLOISTER_TAG=tag)
+        # Once more in parts, interrupted when the images are there: they are not made again.
+        command = [ROOT / "scripts/bundle", "--key", key, "--out", parts / "c.tar", "--split", "300M"]
+        cut = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+        images = parts / "c.tar.work/body/cloister/images"
+        while not images.exists():
+            assert cut.poll() is None
+            time.sleep(0.1)
+        os.killpg(cut.pid, signal.SIGKILL)
+        cut.wait()
+        assert [entry.name for entry in parts.iterdir()] == ["c.tar.work"], "an unfinished bundle stands under the name of the finished one"
+        said = bundle(parts / "c.tar", "--split", "300M")
+        assert "cloister: images:" not in said and f"signed by {fingerprint}" in said
+        made.result()
     return Bundles(file, parts, newer, key, fingerprint, first, seconds)
 
 

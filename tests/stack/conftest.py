@@ -29,10 +29,11 @@ SERVICES = ("api", "ui", "gateway")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here may take long: images are built, containers die."""
+    """Everything here may take long, and takes the machine for itself: images are built, containers die."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.timeout(2400))
+            item.add_marker(pytest.mark.alone)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from playwright.sync_api import Browser
 from tests.ui import delay
 from tests.ui.fake import FakeApi
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize("turns", [0, 40])
 def test_the_page_is_quick(fake: FakeApi, scripted_page: str, browser: Browser, turns: int) -> None:

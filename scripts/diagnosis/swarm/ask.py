@@ -6,6 +6,7 @@ Into nodes that have the images, probe.py is sent in a short-lived container; wi
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -64,6 +65,7 @@ def look(environ: Mapping[str, str], *, alone: bool = False, hosts: Path = HOSTS
     here = Docker(environ)
     cluster = Cluster(stack, here.told("info", "--format", "{{json .}}"), now=time.time())
     cluster.client = here.say("version", "--format", "{{.Client.Version}}")
+    cluster.declared = _declared((ROOT / "swarm.yaml").read_text(encoding="utf-8"))
     cluster.subnet = environ.get("CLOISTER_SWARM_SUBNET") or SUBNET
     if cluster.info.yes("Swarm", "ControlAvailable") and not alone:
         _ask_manager(cluster, here)
@@ -88,6 +90,11 @@ def _ask_manager(cluster: Cluster, here: Docker) -> None:
     cluster.services = here.inspect("service", here.say("service", "ls", "--quiet", *mine))
     if cluster.services:
         cluster.tasks = here.inspect("task", here.say("stack", "ps", "--quiet", "--no-trunc", cluster.stack))
+
+
+def _declared(stack: str) -> tuple[str, ...]:
+    """The services of swarm.yaml, which is made, so that its form is known; the system's Python has no YAML."""
+    return tuple(re.findall(r"^  (\w+):$", stack.partition("\nservices:\n")[2].partition("\nnetworks:\n")[0], re.MULTILINE))
 
 
 def _hosts(file: Path) -> list[str]:
