@@ -42,7 +42,7 @@ def test_another_machine_joins_and_the_first_one_does_not_notice(swarm: Cluster)
         swarm.swarm("join", swarm.second.host)
         until(lambda: len(swarm.replicas()) == 2, 180, swarm.explain)
         time.sleep(3)
-    assert requests and not [request for request in requests if request.failed]
+    assert requests and not (lost := [request for request in requests if request.failed]), lost
     assert swarm.tasks("api")[0] == before
     assert swarm.answered(swarm.second) > 0
     assert swarm.journal.read_text() == asked != "", "the hub was asked again"
