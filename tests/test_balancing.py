@@ -6,10 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import queue
-import shutil
-import subprocess
 import threading
 import time
 import urllib.request
@@ -19,22 +16,20 @@ from typing import Any
 
 import pytest
 
-from docker import balancer
 from scripts.diagnosis.swarm.replicas import read
-from tests.conftest import ROOT, free_port
+from tests import haproxy
+from tests.conftest import free_port
 
-pytestmark = pytest.mark.alone  # a replica that is late counts as dead
-HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
 SUBNET = "127.93.7.0/29"  # six addresses, of which three have a replica
 REPLICAS = ("127.93.7.1", "127.93.7.3", "127.93.7.6")
-pytestmark = pytest.mark.skipif(HAPROXY is None and os.environ.get("CI") != "true", reason="no haproxy here")
+pytestmark = [pytest.mark.alone, haproxy.NEEDED]  # a replica that is late counts as dead
 
 
 class Replica:
-    """Says its address; `room` and `silent` are what a test makes of it."""
+    """Says its address; `room`, `leaving` and `silent` are what a test makes of it."""
 
     def __init__(self, address: str) -> None:
-        self.address, self.room, self.silent, self.asked = address, True, False, 0
+        self.address, self.room, self.leaving, self.silent, self.asked = address, True, False, False, 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
@@ -55,8 +50,9 @@ class Replica:
                     writer.write(b"5\r\nhello\r\n")
                     await writer.drain()
                 await asyncio.sleep(0.05)
-        status, said = ("404 no room", "") if path == "/readyz/room" and not self.room else ("200 OK", self.address)
-        self.asked += path not in ("/readyz/room", "/livez")
+        refused = {"/readyz/room": self.leaving or not self.room, "/readyz": self.leaving, "/livez": False}
+        status, said = ("404 no", "") if refused.get(path) else ("200 OK", self.address)
+        self.asked += path not in refused
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(said)}\r\n\r\n{said}".encode())
         await writer.drain()
 
@@ -84,6 +80,12 @@ class Balanced:
 
         return asyncio.run(asked())
 
+    def statistics(self) -> str:
+        """HAProxy's, as CSV."""
+        address = f"http://127.0.0.1:{self.alive}/stats;csv"
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=20) as answer:
+            return str(answer.read().decode())
+
     def until(self, condition: Any, within: float = 30) -> float:
         began = time.monotonic()
         while not condition():
@@ -95,11 +97,7 @@ class Balanced:
 @pytest.fixture
 def balanced(tmp_path: Path) -> Iterator[Balanced]:
     """Three of six addresses are alive."""
-    assert HAPROXY
-    replicas, port, front, alive = {address: Replica(address) for address in REPLICAS}, free_port(), free_port(), free_port()
-    filled = balancer.fill((ROOT / "docker/haproxy.cfg").read_text(), SUBNET, port)
-    file = tmp_path / "haproxy.cfg"
-    file.write_text(filled.replace("bind :8080", f"bind 127.0.0.1:{front}").replace("bind 127.0.0.1:2020", f"bind 127.0.0.1:{alive}"))
+    replicas, port = {address: Replica(address) for address in REPLICAS}, free_port()
     loops: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = queue.SimpleQueue()
 
     async def run() -> None:
@@ -112,15 +110,10 @@ def balanced(tmp_path: Path) -> Iterator[Balanced]:
     thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
     thread.start()
     loop, ended = loops.get(timeout=30)
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen([HAPROXY, "-db", "-f", file], stdout=log, stderr=log)
-    there = Balanced(front, alive, replicas)
     try:
-        there.until(lambda: (tmp_path / "log").read_text().count(" is DOWN") >= 2 * (6 - len(REPLICAS)))
-        yield there
+        with haproxy.running(tmp_path, SUBNET, port, alive=len(REPLICAS)) as (front, inside):
+            yield Balanced(front, inside, replicas)
     finally:
-        process.terminate()
-        process.wait(20)
         loop.call_soon_threadsafe(ended.set)
         thread.join(10)
 
@@ -164,9 +157,7 @@ def test_it_goes_elsewhere_while_its_replica_has_no_room(balanced: Balanced) -> 
 
 def test_it_tells_the_doctor_whom_it_sees(balanced: Balanced) -> None:
     def seen() -> dict[str, str]:
-        address = f"http://127.0.0.1:{balanced.alive}/stats;csv"
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=20) as answer:
-            return {name: row["status"].split()[0] for name, row in read(answer.read().decode()).items()}
+        return {name: row["status"].split()[0] for name, row in read(balanced.statistics()).items()}
 
     there = {"a1", "a3", "a6"}  # the places of REPLICAS in the subnet
     balanced.until(lambda: {name for name, status in seen().items() if status == "UP"} == there)
@@ -183,13 +174,35 @@ def test_it_is_answered_when_nobody_has_room(balanced: Balanced) -> None:
         time.sleep(0.1)
 
 
-def test_a_stream_survives_that_its_replica_has_no_room_and_is_cut_when_it_falls_silent(balanced: Balanced) -> None:
+def test_the_beginning_of_an_answer_is_not_held_back(balanced: Balanced) -> None:
+    async def first() -> float:
+        began = time.monotonic()
+        reader, writer = await balanced.open("/stream", talk(1, 1))
+        await reader.readuntil(b"hello")
+        writer.close()
+        return time.monotonic() - began
+
+    assert min(asyncio.run(first()) for _ in range(10)) < 0.15  # 200 ms, where HAProxy lets the kernel wait for more
+
+
+def test_nothing_goes_to_one_that_is_about_to_stop_not_even_when_nobody_has_room(balanced: Balanced) -> None:
+    for replica in balanced.replicas.values():
+        replica.room = False
+    going = balanced.replicas[REPLICAS[0]]
+    going.leaving = True
+    rest = set(REPLICAS) - {going.address}
+    balanced.until(lambda: balanced.statistics().count("NOLB") == len(REPLICAS) + 1)  # all of `near`, and one of `any`
+    assert {balanced.ask(talk(number, 1)) for number in range(40)} == rest
+    assert going.asked == 0
+
+
+def test_a_stream_survives_that_its_replica_is_about_to_stop_and_is_cut_when_it_falls_silent(balanced: Balanced) -> None:
     home = balanced.replicas[balanced.ask(talk(1, 1))]
 
     async def watched() -> tuple[float, bytes]:
         reader, writer = await balanced.open("/stream", talk(1, 1))
         await reader.readuntil(b"hello")
-        home.room = False
+        home.room, home.leaving = False, True
         for _ in range(60):  # three seconds
             await reader.readuntil(b"hello")
         home.silent, began = True, time.monotonic()

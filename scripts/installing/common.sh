@@ -35,11 +35,11 @@ value() { # file of NAME=value lines, name: the value, or nothing; the last one 
 }
 
 read_release() { # folder: sets what its RELEASE tells
-  release='' architecture='' model='' quant='' revision='' directory='' since=''
+  release='' architecture='' model='' quant='' revision='' directory='' since='' swarm=''
   images_bytes=0 model_bytes=0 body_bytes=0
   while IFS='=' read -r name rest; do
     case $name in
-      release) release=$rest ;; architecture) architecture=$rest ;; since) since=$rest ;;
+      release) release=$rest ;; architecture) architecture=$rest ;; since) since=$rest ;; swarm) swarm=$rest ;;
       model) model=$rest ;; quant) quant=$rest ;; revision) revision=$rest ;; directory) directory=$rest ;;
       images_bytes) images_bytes=$rest ;; model_bytes) model_bytes=$rest ;; body_bytes) body_bytes=$rest ;;
     esac

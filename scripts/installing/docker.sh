@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # How Cloister is installed and run with Docker. native.sh has the same functions for machines without it.
-# $bundle is the folder of the bundle, $home the one that it is installed in; at first they are the same.
-kinds='init api ui gateway door'
+# swarm.sh changes of it what several machines need. $bundle is the folder of the bundle, $home the one that it is installed in; at first they are the same.
+kinds='init api ui gateway door' # and, of bundles that have them, those of several machines: $swarm
 volume=/opt/cloister/var/volume
 compose() { (cd "$home" && docker compose --project-name "$project" "$@"); }
 inside() { compose exec -T "$@" >/dev/null 2>&1; }
@@ -12,6 +12,10 @@ in_volume() { # program of sh, arguments: in the model's volume, which is there 
 check_machine() {
   command -v docker >/dev/null || die "there is no docker here: install Docker (20.10 or newer) with its Compose plugin, or go on without it by --native"
   docker compose version >/dev/null 2>&1 || die "Docker is here without Compose: install its plugin (docker-compose-plugin)"
+  check_engine
+}
+
+check_engine() {
   server=$(docker version --format '{{.Server.Version}} {{.Server.Arch}}' 2>/dev/null) ||
     die "the Docker engine does not answer: start it, or run this as somebody who may use it"
   arch=${server##* } server=${server% *}
@@ -23,8 +27,11 @@ check_machine() {
 }
 
 check_nobody_here() {
-  filter=label=com.docker.compose.project=$project
-  [ -z "$(docker ps --all --quiet --filter "$filter")$(docker volume ls --quiet --filter "$filter")" ] ||
+  there=$(docker service ls --quiet --filter "label=com.docker.stack.namespace=$project" 2>/dev/null) || there='' # no swarm
+  for label in com.docker.compose.project com.docker.stack.namespace; do
+    there=$there$(docker ps --all --quiet --filter "label=$label=$project")$(docker volume ls --quiet --filter "label=$label=$project")
+  done
+  [ -z "$there" ] ||
     die "a Cloister named $project is here already: ./install --upgrade FOLDER, where it is, makes this of it; CLOISTER_PROJECT=another installs one beside it, on other ports"
 }
 
@@ -48,20 +55,20 @@ check_release() { # what has just been unpacked
     die "Compose $(docker compose version --short) can't read compose.yaml: a newer one is needed (2.40 is known to do)"
 }
 
-has_release() { # release, directory of its model: whether they are here to build on
-  for kind in $kinds; do docker image inspect "cloister-$kind:$1" >/dev/null 2>&1 || return 1; done
+has_release() { # release, directory of its model, its images of several machines: whether they are here to build on
+  for kind in $kinds $3; do docker image inspect "cloister-$kind:$1" >/dev/null 2>&1 || return 1; done
   [ -z "$2" ] || docker run --rm --network none --volume "${project}_model:$volume:ro" --entrypoint test "cloister-init:$1" -f "$volume/$2/manifest.json"
 }
 
 load() { # journal, release here to build on or nothing
-  for kind in $kinds; do # what is here already stays when this is undone
+  for kind in $kinds $swarm; do # what is here already stays when this is undone
     docker image inspect "cloister-$kind:$release" >/dev/null 2>&1 || echo "image cloister-$kind:$release" >>"$1"
   done
   say "loading the images, $(mega "$images_bytes")"
   # shellcheck disable=SC2046 # names without spaces
   tar -C "$bundle/images" -cf - $(signed images) | docker load --quiet >/dev/null 2>"$bundle/.said" || load_with_old "$2"
   rm -f "$bundle/.said"
-  for kind in $kinds; do
+  for kind in $kinds $swarm; do
     docker image inspect "cloister-$kind:$release" >/dev/null 2>&1 || die "the engine did not load cloister-$kind:$release"
   done
 }
@@ -72,10 +79,8 @@ load_with_old() {
   say "this engine wants all layers: taking those of $1 out of it"
   rm -rf "$bundle/.layers"
   mkdir "$bundle/.layers"
-  old=''
-  for kind in $kinds; do old="$old cloister-$kind:$1"; done
-  # shellcheck disable=SC2086 # several images
-  docker save $old | docker run --rm --interactive --network none --user "$(id -u):$(id -g)" --volume "$bundle/.layers:/layers" \
+  # shellcheck disable=SC2046 # several images
+  docker save $(images_of "$1") | docker run --rm --interactive --network none --user "$(id -u):$(id -g)" --volume "$bundle/.layers:/layers" \
     --volume "$bundle/scripts/bundling:/bundling:ro" --entrypoint python3 "cloister-init:$1" /bundling/images.py /layers ||
     die "the layers of $1 can't be taken out of the engine"
   while read -r _ name; do
@@ -87,6 +92,8 @@ load_with_old() {
   tar -C "$bundle/images" -cf - . | docker load --quiet >/dev/null || die "the engine could not load the images: see above"
 }
 
+images_of() { docker image ls --filter "reference=cloister-*:$1" --format '{{.Repository}}:{{.Tag}}'; } # release
+
 configure() {
   mkdir -p "$home/var/adapters"
   {
@@ -96,12 +103,14 @@ configure() {
     echo "CLOISTER_BIND=$bind"
     echo "CLOISTER_UI__PORT=$page"
     echo "CLOISTER_API__PORT=$api"
+    settings_of_way
     settings_of_release
   } >"$home/.env"
   secrets=$(docker run --rm --network none --user "$(id -u):$(id -g)" --volume "$home:/cloister" --workdir /cloister \
     --entrypoint bash "cloister-init:$release" scripts/keys) || die "the keys could not be made"
 }
 
+settings_of_way() { :; }
 settings_of_release() { # the lines of .env that an upgrade changes
   cat <<END
 CLOISTER_TAG=$release
@@ -184,10 +193,13 @@ hints() {
 
 stop() { compose down --timeout 20 >/dev/null 2>&1; }
 
+remove() { docker compose --project-name "$project" down --volumes --timeout 5 >/dev/null 2>&1 || :; } # everything but images
+
 undo() { # journal: take back what it tells
   while read -r what name more; do
     case $what in
-      project) [ "$name" != "$project" ] || docker compose --project-name "$name" down --volumes --timeout 5 >/dev/null 2>&1 || : ;;
+      project) [ "$name" != "$project" ] || remove ;;
+      swarm) docker swarm leave --force >/dev/null 2>&1 || : ;;
       model) # in its place only where that is not the place of the release that is back
         # shellcheck disable=SC2016
         in_volume 'rm -rf "releases/$1"; [ "$2" = "$3" ] || rm -rf "$2"' sh "$name" "$more" "$directory" </dev/null || : ;;
@@ -199,5 +211,5 @@ undo() { # journal: take back what it tells
 forget() { # release, directory of its model, directory that stays: images and model of a release that is neither here nor kept
   # shellcheck disable=SC2016
   in_volume 'rm -rf "releases/$1"; [ "$2" = "$3" ] || [ "$2" = "$4" ] || rm -rf "$2"' sh "$1" "$2" "$directory" "$3" </dev/null || :
-  for kind in $kinds; do docker image rm "cloister-$kind:$1" >/dev/null 2>&1 || :; done
+  for name in $(images_of "$1"); do docker image rm "$name" >/dev/null 2>&1 || :; done
 }

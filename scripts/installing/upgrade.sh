@@ -4,10 +4,10 @@
 #   .before.new  the one that goes, file by file as the other takes its place
 #   .before      the one before, which scripts/rollback brings back
 
-way_of() { # folder: docker or native
+way_of() { # folder: docker, swarm or native
   for file in "$1/.env" "$1/.before.new/.env"; do
     [ -f "$file" ] || continue
-    [ -n "$(value "$file" CLOISTER_TAG)" ] && echo docker || echo native
+    if [ -z "$(value "$file" CLOISTER_TAG)" ]; then echo native; elif [ -n "$(value "$file" CLOISTER_SWARM)" ]; then echo swarm; else echo docker; fi
     return
   done
   die "$1 holds no Cloister that ./install has installed"
@@ -46,7 +46,7 @@ upgrade() { # folder of the older release, folder of the parts
     [ "$since" = "$here" ] || die "this bundle holds what is new since $since, and $home is $here: take one that was made --since $here, or a whole one"
     kept=''
     [ "$model_bytes" -gt 0 ] || kept=$directory
-    has_release "$here" "$kept" || die "what this bundle builds on, $here, is not whole any more: take a whole bundle"
+    has_release "$here" "$kept" "$(value "$home/RELEASE" swarm)" || die "what this bundle builds on, $here, is not whole any more: take a whole bundle"
   fi
   check_settings
   check_bundle "$2"
@@ -76,7 +76,7 @@ roll_back() { # from the folder of the release itself
   here=$(value "$home/RELEASE" release) here_model=$(value "$home/RELEASE" directory)
   settings_of "$home"
   read_release "$home/.before"
-  has_release "$release" '' || die "the images of $release are not here any more"
+  has_release "$release" '' "$swarm" || die "the images of $release are not here any more"
   echo ".before $release $directory $here $here_model" >"$journal"
   trap take_back EXIT
   trap 'exit 130' INT TERM

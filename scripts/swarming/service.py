@@ -13,8 +13,9 @@ from scripts.swarming.expression import translated
 
 Piece = dict[str, Any]
 
-# Where it runs: on each node that has the label. More nodes of a kind are more labels.
-LABELS = {"init": "cloister.api", "api": "cloister.api", "ui": "cloister.entry", "gateway": "cloister.entry", "door": "cloister.entry"}
+# Where it runs: on each node that has the label. More nodes of a kind are more labels, but one is the first: it prepares the model.
+FIRST, API, ENTRY = "cloister.first", "cloister.api", "cloister.entry"
+LABELS = {"init": FIRST, "api": API, "ui": ENTRY, "gateway": ENTRY, "door": ENTRY}
 STEADY = {"condition": "any", "delay": "2s"}
 
 
@@ -92,13 +93,15 @@ def service(name: str, compose: Piece) -> Piece:
     return made
 
 
-def placed(label: str) -> Piece:
-    """One on each node with this label, found by its addresses (no IPVS), replaced one at a time, and taken back when that fails."""
+def placed(label: str, *without: str) -> Piece:
+    """One on each node with this label and none of the others, found by its addresses (no IPVS), replaced one at a time, and taken back
+    when that fails."""
+    constraints = [f"node.labels.{label} == true", *(f"node.labels.{other} != true" for other in without)]
     change = {"parallelism": 1, "order": "stop-first", "monitor": "30s"}
     return {
         "mode": "global",
         "endpoint_mode": "dnsrr",
-        "placement": {"constraints": [f"node.labels.{label} == true"]},
+        "placement": {"constraints": constraints},
         "update_config": change | {"failure_action": "rollback"},
         "rollback_config": dict(change),
     }

@@ -1,5 +1,5 @@
-"""The whole stack: what compose.yaml has, and what only several machines need: relay and balancer between gateway and replicas, and the
-store in which the replicas count the limits of keys."""
+"""The whole stack: what compose.yaml has, and what only several machines need: relay and balancer between gateway and replicas, the
+store in which the replicas count the limits of keys, the depot of the first node, and the copy of its model on each other one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,30 @@ from typing import Any
 import yaml
 
 from scripts.swarming import network
-from scripts.swarming.service import merge, service
+from scripts.swarming.service import API, FIRST, merge, placed, service
 
 HEAD = """\
 # One appliance on several machines, for `docker stack deploy`; scripts/swarm sets what it leaves open.
 # Made by `python -m scripts.swarming` of compose.yaml: change that one, and make this again. Why so: docs/decisions/0007-swarm-yaml.md
 """
-BALANCER, RELAY = "balancer:8080", "relay:8080"
+BALANCER, RELAY, DEPOT = "balancer:8080", "relay:8080", "depot:8080"
 STORE = "redis://store:6379"
+# What is in use by the replicas: scripts/swarm compares, and replaces them when it has changed. A label of the service, not of its tasks.
+MODEL = {"cloister.model": "${SWARM_MODEL:-}"}
+GRACE = "5m"  # for what is under way when a task is stopped
+# Of the api: for so long balancers are told that it is about to stop, and its answers have time to come to their end. The next replica's
+# turn comes when this one answers, and not when it begins to load its model, or waits for init, which may take hours.
+DRAINING = {
+    "environment": {"CLOISTER_API__DRAIN": "3", "CLOISTER_API__GRACE": "280", "SUPERVISE_GRACE": "285"},
+    "stop_grace_period": GRACE,
+    "healthcheck": {
+        "test": ["CMD", "python3", "docker/health.py", "http://127.0.0.1:8000/readyz"],
+        "interval": "5s",
+        "timeout": "5s",
+        "retries": 60,
+        "start_period": "24h",
+    },
+}
 
 
 def stack(compose: str) -> dict[str, Any]:
@@ -30,8 +46,11 @@ def stack(compose: str) -> dict[str, Any]:
     services["relay"] = _relay(given["services"]["gateway"])
     services["balancer"] = _balancer(given["services"]["gateway"])
     services["store"] = _store(given["services"]["gateway"])
+    services["depot"] = _depot(given["services"]["gateway"], services["init"])
+    services["copy"] = _copy(given["services"]["init"], given["services"]["gateway"])
     services["api"]["networks"] = [network.REPLICAS, network.COUNTING]
-    merge(services["api"], {"environment": {"CLOISTER_API__STORE": STORE}})
+    merge(services["api"], {"environment": {"CLOISTER_API__STORE": STORE}, "deploy": {"labels": MODEL}})
+    merge(services["api"], DRAINING)
     merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": RELAY}})
     merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{RELAY}"}})
     volumes = {mounted["source"] for made in services.values() for mounted in made.get("volumes", ()) if mounted["type"] == "volume"}
@@ -62,7 +81,7 @@ def _beside(gateway: dict[str, Any], name: str) -> dict[str, Any]:
     made = service("gateway", {key: value for key, value in gateway.items() if key not in ("environment", "volumes")})
     for change in ("update_config", "rollback_config"):
         made["deploy"][change]["order"] = "start-first"
-    return made | {"image": made["image"].replace("GATEWAY", name.upper()), "stop_grace_period": "5m"}
+    return made | {"image": made["image"].replace("GATEWAY", name.upper()), "stop_grace_period": GRACE}
 
 
 def _store(gateway: dict[str, Any]) -> dict[str, Any]:
@@ -71,6 +90,29 @@ def _store(gateway: dict[str, Any]) -> dict[str, Any]:
     del made["deploy"]["mode"]
     merge(made, {"deploy": {"mode": "replicated", "replicas": 1, "resources": {"limits": {"memory": "128m"}}}})
     return made | {"image": made["image"].replace("GATEWAY", "STORE"), "networks": [network.COUNTING]}
+
+
+def _depot(gateway: dict[str, Any], init: dict[str, Any]) -> dict[str, Any]:
+    """Caddy beside init, which shows the others what that one has made."""
+    made = service("gateway", {key: value for key, value in gateway.items() if key not in ("environment", "volumes")})
+    made["deploy"] |= placed(FIRST)
+    made["volumes"] += [mounted | {"read_only": True} for mounted in init["volumes"] if mounted["type"] == "volume"]
+    return made | {
+        "command": ["caddy", "run", "--config", "docker/Caddyfile.depot", "--adapter", "caddyfile"],
+        "networks": [network.MODELS],
+        "environment": {"XDG_DATA_HOME": "/tmp"},
+    }
+
+
+def _copy(init: dict[str, Any], gateway: dict[str, Any]) -> dict[str, Any]:
+    """Init on the other nodes: it takes the first one's model, has no way out, and knows neither the hub nor a secret."""
+    inside = {key: gateway[key] for key in ("dns", "sysctls")}
+    made = service("init", {key: value for key, value in init.items() if key != "secrets"} | inside | {"mem_limit": "1g"})
+    made["deploy"] |= placed(API, FIRST)
+    return made | {
+        "networks": [network.MODELS],
+        "environment": {"CLOISTER_MODEL__PEER": f"http://{DEPOT}", "CLOISTER_LOG__LEVEL": None},
+    }
 
 
 def _secret(name: str) -> dict[str, str]:

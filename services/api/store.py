@@ -26,11 +26,12 @@ from services.shared.settings import SettingsError
 
 log = logging.getLogger("api")
 SCRIPT = Path(__file__).with_name("store.lua").read_text(encoding="utf-8")
-WITHIN = 0.5  # seconds that the store has to answer; a request waits for so long once, then it is away
+WITHIN = 0.5  # seconds that the store has to answer, unless its address says ?socket_timeout=; a request waits for so long once
 RENEW = 1.0  # seconds between two looks: is it there, and what is still being answered here
 LEASE = 5000  # ms that a request counts as being answered after it was last renewed: a replica that was killed renews nothing
 SOON = 0.05  # seconds
-CONNECTIONS = 32
+CONNECTIONS = 8
+TRIAL = ("renew", NO_LIMITS, ("trial",))  # is it there? It writes, as all others do
 
 
 class Store:
@@ -41,11 +42,12 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        patience = {"socket_timeout": WITHIN, "socket_connect_timeout": WITHIN, "retry": Retry(NoBackoff(), 0)}
-        try:  # a request that was sent is not sent again: it would count twice
-            pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=WITHIN, decode_responses=True, **patience)
+        patience = {"socket_timeout": WITHIN, "retry": Retry(NoBackoff(), 0)}  # what is sent twice would count twice
+        try:
+            pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, decode_responses=True, **patience)
         except ValueError:  # its message may repeat a password
             raise SettingsError("[api] store must be an address such as redis://store:6379") from None
+        self._within = float(pool.connection_kwargs["socket_timeout"])
         self._client: Any = Redis.from_pool(pool)
         self._script = self._client.register_script(SCRIPT)
         self._answering: set[SharedMeter] = set()
@@ -59,6 +61,7 @@ class Store:
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """In here it is looked after."""
+        await self.ask("trial", *TRIAL)  # the first connection takes longest
         keeper = asyncio.create_task(self._keep())
         try:
             yield
@@ -79,9 +82,9 @@ class Store:
             self.away = True
             return None
 
-    async def _ask(self, mark: str, verb: str, limits: Limits, leases: tuple[str, ...], spent: int) -> list[str]:
+    async def _ask(self, mark: str, verb: str, limits: Limits, leases: tuple[str, ...], spent: int = 0) -> list[str]:
         keys = [f"cloister:{mark}:levels", f"cloister:{mark}:running"]
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(self._within):
             found: list[str] = await self._script(keys, [verb, limits.rpm, limits.tpm, limits.concurrent, spent, LEASE, *leases])
         return found
 
@@ -90,7 +93,8 @@ class Store:
             await asyncio.sleep(RENEW)
             if self.away:
                 with contextlib.suppress(Exception):
-                    await self._ask("trial", "renew", NO_LIMITS, ("trial",), 0)  # writes, as the others do
+                    await self._client.connection_pool.disconnect(inuse_connections=False)  # they may lead to a node that is gone
+                    await self._ask("trial", *TRIAL)
                     self.away = False
                     log.info("the store of limits is back")
             for meter in list(self._answering):

@@ -1,4 +1,4 @@
-"""Prepares a model: fetch → verify → convert → quantize → check → publish.
+"""Prepares a model: fetch → verify → convert → quantize → check → publish; or takes another node's (copy.py).
 
 Owns the order of the steps and what a run begins and ends with. Each step can be killed at any moment: the next run takes
 up what is complete and makes the rest again.
@@ -44,24 +44,38 @@ def run(settings: Settings, report: Reporter, log: logging.Logger, *, verify: bo
     this = Run(settings, Volume(settings.paths.volume), report, log)
     with this.volume.locked():
         report.start(settings.model.name, settings.model.quant)
-        source = sources.resolve(settings.model.name, settings.model.revision, catalog.load())
-        report.start(source.name, settings.model.quant)
-        notice = None
-        try:
-            model = _ready_or_prepared(this, source, verify)
-        except Unreachable as error:
-            if settings.model.fallback != "demo":
-                raise Unreachable(f"{error}; {WAYS_OUT}") from None
-            notice = f"{source.title} could not be had, so the demo model stands in, which can do very little: {error}; {WAYS_OUT}"
-            log.warning(notice)
-            report.start(sources.DEMO, settings.model.quant)
-            model = _ready_or_prepared(this, sources.demo(), verify)
+        model, notice = _copied(this, settings.model.peer, verify) if settings.model.peer else _own(this, verify)
         this.volume.point(model.directory)
         this.volume.clean_work()
-        if not settings.model.keep_source and source.kind == "hub" and notice is None:
-            shutil.rmtree(this.volume.source(source.name), ignore_errors=True)
         report.ready(notice)
-        log.info(f"ready {model.manifest.name} {model.manifest.quant} in {model.directory}")
+        log.info(f"ready {model.manifest.name} {model.manifest.quant} {model.manifest.model.sha256[:12]} in {model.directory}")
+
+
+def _copied(this: Run, peer: str, verify: bool) -> tuple[Ready, str | None]:
+    from services.init.copy import copy
+    from services.init.peer import Peer
+
+    return copy(Peer(peer, this.log), this.volume, this.report, this.log, verify=verify)
+
+
+def _own(this: Run, verify: bool) -> tuple[Ready, str | None]:
+    """The model that is wanted, or with a notice the one that stands in for it."""
+    settings, report = this.settings.model, this.report
+    source = sources.resolve(settings.name, settings.revision, catalog.load())
+    report.start(source.name, settings.quant)
+    try:
+        model = _ready_or_prepared(this, source, verify)
+    except Unreachable as error:
+        if settings.fallback != "demo":
+            raise Unreachable(f"{error}; {WAYS_OUT}") from None
+        notice = f"{source.title} could not be had, so the demo model stands in, which can do very little: {error}; {WAYS_OUT}"
+        this.log.warning(notice)
+        report.start(sources.DEMO, settings.quant)
+        return _ready_or_prepared(this, sources.demo(), verify), notice
+    if not settings.keep_source and source.kind == "hub":
+        this.volume.point(model.directory)  # in use before what it was made of goes
+        shutil.rmtree(this.volume.source(source.name), ignore_errors=True)
+    return model, None
 
 
 def _ready_or_prepared(this: Run, source: Source, verify: bool) -> Ready:

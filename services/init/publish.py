@@ -17,9 +17,8 @@ from services.init.reporter import Reporter
 from services.init.volume import Volume
 from services.init.work import Work
 from services.shared import VERSION, files, manifest
-from services.shared.manifest import File, Manifest
+from services.shared.manifest import MODEL, File, Manifest
 
-MODEL = "model.gguf"
 # generation_config.json's name → ours. Others there are not sampling.
 SAMPLING = {
     "temperature": "temperature",

@@ -15,10 +15,10 @@ from pathlib import Path
 from services.init import check, convert, header, quantize
 from services.init.check import Facts
 from services.init.plan import Plan
-from services.init.publish import MODEL
 from services.init.reporter import Reporter
 from services.init.work import Work
 from services.shared import files, hardware
+from services.shared.manifest import MODEL
 from services.shared.settings import Quant
 
 CHECKPOINT = "checkpoint.gguf"

@@ -15,6 +15,7 @@ from services.shared import files
 
 FORMAT = 1
 NAME = "manifest.json"
+MODEL = "model.gguf"  # beside it
 
 
 class ManifestError(ValueError):
@@ -75,13 +76,23 @@ def read(directory: Path) -> Manifest:
     """
     path = directory / NAME
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: no such file; the model is not prepared") from None
+
+
+def parse(text: str, where: str) -> Manifest:
+    """Understand a manifest; `where` is how an error calls its place.
+
+    Raises:
+        ManifestError: it is not JSON, or another format.
+    """
+    try:
+        data: dict[str, Any] = json.loads(text)
         if data.get("format") != FORMAT:
-            raise ManifestError(f"{path}: format {data.get('format')!r} is not {FORMAT}; prepare the model again")
+            raise ManifestError(f"{where}: format {data.get('format')!r} is not {FORMAT}; prepare the model again")
         source = data.pop("source")
         source["files"] = tuple(File(**item) for item in source["files"])
         return Manifest(**{**data, "model": File(**data["model"]), "source": Source(**source)})
-    except FileNotFoundError:
-        raise ManifestError(f"{path}: no such file; the model is not prepared") from None
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ManifestError(f"{path}: not a manifest ({type(error).__name__}: {error}); prepare the model again") from None
+        raise ManifestError(f"{where}: not a manifest ({type(error).__name__}: {error}); prepare the model again") from None

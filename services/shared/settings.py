@@ -53,6 +53,7 @@ class ModelSettings:
     quant: Quant
     fallback: Literal["demo", "none"]
     keep_source: bool
+    peer: str | None
 
 
 @dataclass(frozen=True)

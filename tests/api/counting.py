@@ -26,7 +26,7 @@ class Counting:
 
     def __init__(self, home: Path) -> None:
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}"
+        self.url = f"redis://127.0.0.1:{self.port}?socket_timeout=4"  # this machine may be busy
         self._home = home
         self.client: Any = redis.Redis(port=self.port, decode_responses=True)
         self._process: subprocess.Popen[bytes] | None = None

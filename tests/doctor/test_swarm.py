@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scripts.diagnosis import swarm
-from scripts.diagnosis.swarm import members, services
-from tests.conftest import environment
+from scripts.diagnosis.swarm import ask, members, services
+from tests.conftest import ROOT, environment
 from tests.doctor.conftest import one, visit
 from tests.doctor.seen import NODE, SECOND, Seen, config
 
@@ -28,7 +28,7 @@ def test_a_whole_node(seen: Seen, tmp_path: Path) -> None:
     }
     one(found, "ok", "swarm", "a swarm of 1 node, and all of them answer")
     one(found, "ok", "services", "api 1, balancer 1, door 1, gateway 1, init 1, ui 1")
-    one(found, "ok", "networks", "61 addresses, and 3 are needed")
+    one(found, "ok", "networks", "61 addresses, and 4 are needed")
     one(found, "ok", "networks", "the ports 7860, 8000 are taken by the door")
     one(found, "ok", "replicas", "the balancer on vm sees the replicas on vm")
     one(found, "ok", "replicas", "Cloister demo, q4_k_m, sha256 1738707f6e2c on vm")
@@ -38,7 +38,7 @@ def test_two_whole_nodes(seen: Seen, tmp_path: Path) -> None:
     found = swarm.judge(seen.second().cluster, config(tmp_path, MODEL__NAME="demo"))
     assert not [item for item in found if item.level in ("BAD", "skip")], found
     one(found, "ok", "services", "api 2, balancer 2, door 2, gateway 2, init 2, ui 2")
-    one(found, "ok", "networks", "6 are needed")
+    one(found, "ok", "networks", "8 are needed")
     one(found, "ok", "nodes", "vm2: its clock is this one's")
     for name in ("vm", "vm2"):
         one(found, "ok", "replicas", f"the balancer on {name} sees the replicas on vm, vm2")
@@ -59,6 +59,16 @@ def test_an_engine_that_manages_nothing(seen: Seen, tmp_path: Path, swarm_state:
     seen.told["nodes"] = []
     assert [item.topic for item in swarm.judge(seen.cluster, config(tmp_path))] == ["swarm"], "nothing else can be judged"
     one(members.examine(seen.cluster), "BAD", "swarm", words)
+
+
+def test_one_node_by_itself(seen: Seen, tmp_path: Path) -> None:
+    seen.told |= {"nodes": [], "services": [], "tasks": []}
+    seen.told["info"]["Swarm"]["ControlAvailable"] = False
+    found = swarm.judge(seen.cluster, config(tmp_path), alone=True)
+    one(found, "ok", "swarm", "this engine is a worker of a swarm, by 10.205.0.1")
+    one(found, "warn", "nodes", "vm: the kernel has no ESP")
+    one(found, "ok", "networks", "vm: the ports 7860, 8000 are taken by the door")
+    assert {item.topic for item in found} == {"swarm", "nodes", "networks"}
 
 
 def test_managers_that_have_no_quorum(seen: Seen) -> None:
@@ -127,6 +137,15 @@ def test_nothing_of_the_stack(seen: Seen) -> None:
     assert "scripts/swarm up" in one(services.examine(seen.cluster), "warn", "services", "nothing of the stack cloister").todo
 
 
+def test_a_stack_that_was_cut_short(seen: Seen) -> None:
+    """What is declared is read of swarm.yaml as it is."""
+    declared = ask._declared((ROOT / "swarm.yaml").read_text())
+    assert {"init", "api", "ui", "gateway", "door", "balancer"} < set(declared) and "replicas" not in declared
+    cluster = seen.cluster
+    cluster.declared = ("init", "api", "relay", "store")
+    one(services.examine(cluster), "BAD", "services", "relay, store of swarm.yaml is not there")
+
+
 def test_services_that_are_not_there(seen: Seen) -> None:
     seen.second().task("api", SECOND)["Status"] = {"State": "rejected", "Err": "No such image: sha256:ab"}
     seen.task("ui")["Status"] = {"State": "starting"}
@@ -146,6 +165,30 @@ def test_services_that_are_not_there(seen: Seen) -> None:
     for node in seen.told["nodes"]:
         node["Spec"]["Labels"] = {"cloister.entry": "true"}
     one(services.examine(seen.cluster), "BAD", "services", "api runs nowhere")
+
+
+def test_a_service_that_may_be_anywhere(seen: Seen) -> None:
+    """One replica for two nodes, which Swarm puts on either."""
+    seen.second().service("gateway")["Spec"]["Mode"] = {"Replicated": {"Replicas": 1}}
+    seen.told["tasks"].remove(seen.task("gateway"))
+    one(services.examine(seen.cluster), "ok", "services", "gateway 1,")
+    seen.task("gateway", SECOND)["Status"] = {
+        "State": "pending",
+        "Err": "no suitable node (scheduling constraints not satisfied on 2 nodes)",
+    }
+    one(services.examine(seen.cluster), "warn", "services", "gateway is coming up (pending, no suitable node")
+    seen.task("gateway", SECOND)["Status"] = {"State": "failed", "Err": "task: non-zero exit (1)"}
+    one(services.examine(seen.cluster), "BAD", "services", "gateway runs 0 times instead of 1 (failed, task: non-zero exit (1))")
+
+
+def test_a_service_for_the_rest_of_the_nodes(seen: Seen) -> None:
+    """As copy, which has nothing to do where there is but the first node."""
+    rules = seen.second().service("init")["Spec"]["TaskTemplate"]["Placement"]["Constraints"]
+    rules.append("node.labels.cloister.first != true")
+    one(services.examine(seen.cluster), "ok", "services", "init 2")
+    for count, node in enumerate(seen.told["nodes"]):
+        node["Spec"]["Labels"]["cloister.first"] = "true"
+        one(services.examine(seen.cluster), "ok", "services", f"init {1 - count}")
 
 
 def test_a_node_that_is_down_lacks_nothing(seen: Seen) -> None:

@@ -27,8 +27,8 @@ def volume(tmp_path: Path) -> Volume:
 def finished(volume: Volume, content: bytes) -> tuple[Work, Manifest]:
     """A work directory in which all is made."""
     work = Work(volume.work("m", "q8_0"), INPUTS, TOOLS)
-    model = work.file(publish.MODEL, lambda part: part.write_bytes(content) and None)
-    file = File(publish.MODEL, len(content), sha256(model))
+    model = work.file(manifest.MODEL, lambda part: part.write_bytes(content) and None)
+    file = File(manifest.MODEL, len(content), sha256(model))
     made = Manifest("m", "M", "q8_0", file, Source("demo", files=INPUTS), "qwen2", 1, 2, None, None, None, {}, TOOLS, "now")
     made.write(work.directory)
     return work, made
@@ -55,7 +55,7 @@ def test_after_any_rename(volume: Volume, before: bytes | None, done: int) -> No
     directory.mkdir(parents=True, exist_ok=True)
     steps = [
         lambda: (directory / manifest.NAME).unlink(missing_ok=True),
-        lambda: os.replace(work.directory / publish.MODEL, directory / publish.MODEL),
+        lambda: os.replace(work.directory / manifest.MODEL, directory / publish.MODEL),
         lambda: os.replace(work.directory / manifest.NAME, directory / manifest.NAME),
         lambda: volume.point(directory),
     ]

@@ -12,6 +12,7 @@ from scripts.swarming.expression import translated
 from scripts.swarming.mount import tmpfs, volume
 from scripts.swarming.service import Unknown
 from scripts.swarming.stack import stack, text
+from services.api.server import LAST_WORDS
 from tests.conftest import ROOT
 
 COMPOSE = (ROOT / "compose.yaml").read_text()
@@ -19,7 +20,7 @@ FILE = (ROOT / "swarm.yaml").read_text()
 STACK: dict[str, Any] = yaml.safe_load(FILE)
 # Of the schema of version 3.9; what else is there is refused, or, worse, taken and forgotten (tmpfs, security_opt, build, restart).
 KNOWN = {"cap_add", "cap_drop", "deploy", "dns", "environment", "image", "logging", "networks", "ports", "read_only", "secrets"}
-KNOWN |= {"stop_grace_period", "stop_signal", "sysctls", "volumes"}
+KNOWN |= {"command", "healthcheck", "stop_grace_period", "stop_signal", "sysctls", "volumes"}
 
 
 def test_swarm_yaml_is_up_to_date() -> None:
@@ -33,7 +34,7 @@ def test_what_compose_says_anew_must_be_thought_of() -> None:
 
 def test_every_service_has_only_what_a_stack_knows() -> None:
     compose = yaml.safe_load(COMPOSE)
-    assert set(STACK["services"]) == {*compose["services"], "relay", "balancer", "store"}
+    assert set(STACK["services"]) == {*compose["services"], "relay", "balancer", "store", "copy", "depot"}
     for name, service in STACK["services"].items():
         assert set(service) <= KNOWN, name
         assert service["read_only"] is True and service["cap_drop"] == ["ALL"], name
@@ -57,9 +58,19 @@ def test_its_expressions_are_of_the_kinds_that_a_stack_knows() -> None:
     assert translated(["${CLOISTER_BIND:-127.0.0.1}"]) == ["0.0.0.0"]
 
 
+def test_each_has_more_time_to_stop_than_what_it_waits_for() -> None:
+    """An answer, the api, the engine after it, the container; and a balancer checks twice while the api says that it is about to stop."""
+    api = STACK["services"]["api"]
+    drain, grace = (int(api["environment"][f"CLOISTER_API__{name}"]) for name in ("DRAIN", "GRACE"))
+    assert api["stop_grace_period"] == "5m"
+    assert 2 < drain < grace < grace + LAST_WORDS < int(api["environment"]["SUPERVISE_GRACE"]) <= 5 * 60 - 10
+    compose = yaml.safe_load(COMPOSE)["services"]["api"]
+    assert compose["stop_grace_period"] == "20s", "[api] grace is 5, and the engine has 10"
+
+
 def test_nothing_inside_has_a_way_out() -> None:
     inside = {name for name, network in STACK["networks"].items() if network.get("internal")}
-    assert inside == {"inside", "replicas", "counting"}
+    assert inside == {"inside", "replicas", "counting", "models"}
     for name in inside:
         assert STACK["networks"][name]["driver_opts"] == {"encrypted": ""}
     for name, service in STACK["services"].items():
@@ -93,3 +104,19 @@ def test_no_path_of_one_machine_is_in_it() -> None:
     assert volume("${CLOISTER_SOURCE:-./docker/source}:/source/${CLOISTER_SOURCE_NAME:-none}:ro") is None
     assert volume("./var/adapters:/a:ro") == {"type": "volume", "source": "adapters", "target": "/a", "read_only": True}
     assert tmpfs("/tmp:size=256m,mode=1777") == {"type": "tmpfs", "target": "/tmp", "tmpfs": {"size": 256 << 20}}
+
+
+def test_one_node_prepares_the_model_and_the_others_copy_it() -> None:
+    places = {name: set(service["deploy"]["placement"]["constraints"]) for name, service in STACK["services"].items()}
+    first, api = "node.labels.cloister.first == true", "node.labels.cloister.api == true"
+    assert places["init"] == places["depot"] == {first}
+    assert places["copy"] == {api, "node.labels.cloister.first != true"} and places["api"] == {api}
+    init, copy, depot = (STACK["services"][name] for name in ("init", "copy", "depot"))
+    assert copy["image"] == init["image"] and copy["volumes"] == init["volumes"]
+    assert "secrets" not in copy and set(copy["environment"]) == {"CLOISTER_MODEL__PEER", "CLOISTER_LOG__LEVEL"}
+    assert copy["environment"]["CLOISTER_MODEL__PEER"] == "http://depot:8080"
+    assert copy["networks"] == depot["networks"] == ["models"]
+    shown = [mounted for mounted in depot["volumes"] if mounted["type"] == "volume"]
+    assert {mounted["source"] for mounted in shown} == {"model", "progress"} and all(mounted["read_only"] for mounted in shown)
+    assert "secrets" not in depot and depot["command"][3] == "docker/Caddyfile.depot"
+    assert STACK["services"]["api"]["deploy"]["labels"] == {"cloister.model": "${SWARM_MODEL:-}"}

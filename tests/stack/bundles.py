@@ -27,7 +27,7 @@ SHELLS = [["dash"], ["busybox", "sh"]]
 
 @dataclass(frozen=True)
 class Bundles:
-    """One release in one file and in parts, the one after it as what is new since, and the seconds that each took."""
+    """A release in one file and in parts, for a swarm too; the one after it as what is new since, for one machine; the seconds of each."""
 
     file: Path
     parts: Path
@@ -57,13 +57,13 @@ def make(folder: Path, environment: dict[str, str]) -> Bundles:
         seconds[out.name] = time.monotonic() - began
         return done.stdout + done.stderr
 
-    first = bundle(file)
+    first = bundle(file, "--swarm")
     fingerprint = first.split("signed by ")[1].split()[0]
     with ThreadPoolExecutor() as pool:
         root, tag = later(folder / "later"), f"{environment['CLOISTER_TAG']}-later"
         made = pool.submit(bundle, newer, "--since", f"{file}.manifest", root=root, CLOISTER_TAG=tag)
         # Once more in parts, interrupted when the images are there: they are not made again.
-        command = [ROOT / "scripts/bundle", "--key", key, "--out", parts / "c.tar", "--split", "300M"]
+        command = [ROOT / "scripts/bundle", "--key", key, "--out", parts / "c.tar", "--swarm", "--split", "300M"]
         cut = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
         images = parts / "c.tar.work/body/cloister/images"
         while not images.exists():
@@ -72,7 +72,7 @@ def make(folder: Path, environment: dict[str, str]) -> Bundles:
         os.killpg(cut.pid, signal.SIGKILL)
         cut.wait()
         assert [entry.name for entry in parts.iterdir()] == ["c.tar.work"], "an unfinished bundle stands under the name of the finished one"
-        said = bundle(parts / "c.tar", "--split", "300M")
+        said = bundle(parts / "c.tar", "--swarm", "--split", "300M")
         assert "cloister: images:" not in said and f"signed by {fingerprint}" in said
         made.result()
     return Bundles(file, parts, newer, key, fingerprint, first, seconds)

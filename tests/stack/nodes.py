@@ -20,11 +20,12 @@ ADDRESSES = ("10.204.0.1", "10.204.0.2")
 
 @dataclass(frozen=True)
 class Node:
-    """One machine: how its namespace is entered, its engine's socket, and where the others reach it."""
+    """One machine: its network namespace, its engine's socket, and where the others reach it."""
 
     number: int
     home: Path
     address: str
+    name: str
 
     @property
     def host(self) -> str:
@@ -33,7 +34,7 @@ class Node:
 
     def inside(self, *command: str | Path, check: bool = True, timeout: float = 600) -> str:
         """A command in the machine's network; what it says."""
-        enter = ["nsenter", f"--net=/run/netns/{NAMES[self.number]}"]
+        enter = ["nsenter", f"--net=/run/netns/{self.name}"]
         done = subprocess.run([*enter, *map(str, command)], text=True, capture_output=True, timeout=timeout, check=False)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -43,31 +44,39 @@ class Node:
 
 
 @contextlib.contextmanager
-def nodes(home: Path) -> Iterator[tuple[Node, Node]]:
-    """Both of them, with nothing in their engines."""
+def nodes(home: Path, names: tuple[str, str] = NAMES) -> Iterator[tuple[Node, Node]]:
+    """Both of them, with nothing in their engines; other names let two pairs be."""
     with contextlib.ExitStack() as stack:
-        for name in NAMES:
+        for name in names:
             stack.enter_context(namespace(name))
-        link = ["ip", "link", "add", CABLES[0], "netns", NAMES[0], "type", "veth", "peer", "name", CABLES[1], "netns", NAMES[1]]
+        link = ["ip", "link", "add", CABLES[0], "netns", names[0], "type", "veth", "peer", "name", CABLES[1], "netns", names[1]]
         subprocess.run(link, check=True)
-        for name, cable, address in zip(NAMES, CABLES, ADDRESSES, strict=True):
+        for name, cable, address in zip(names, CABLES, ADDRESSES, strict=True):
             subprocess.run(["ip", "-n", name, "address", "add", f"{address}/24", "dev", cable], check=True)
             subprocess.run(["ip", "-n", name, "link", "set", cable, "up"], check=True)
-        yield stack.enter_context(_engine(home, 0)), stack.enter_context(_engine(home, 1))
+        for name, other in zip(names, reversed(ADDRESSES), strict=True):  # what leaves a machine is seen on the cable
+            subprocess.run(["ip", "-n", name, "route", "add", "default", "via", other], check=True)
+        yield stack.enter_context(_engine(home, 0, names[0])), stack.enter_context(_engine(home, 1, names[1]))
 
 
 def pull(node: Node) -> None:
     """Pull the cable out of this machine: nothing tells the other one."""
-    subprocess.run(["ip", "-n", NAMES[node.number], "link", "set", CABLES[node.number], "down"], check=True)
+    subprocess.run(["ip", "-n", node.name, "link", "set", CABLES[node.number], "down"], check=True)
+
+
+def plug(node: Node) -> None:
+    """Put it in again."""
+    subprocess.run(["ip", "-n", node.name, "link", "set", CABLES[node.number], "up"], check=True)
+    subprocess.run(["ip", "-n", node.name, "route", "add", "default", "via", ADDRESSES[1 - node.number]], check=True)
 
 
 @contextlib.contextmanager
-def _engine(home: Path, number: int) -> Iterator[Node]:
-    node = Node(number, home / str(number + 1), ADDRESSES[number])
+def _engine(home: Path, number: int, name: str) -> Iterator[Node]:
+    node = Node(number, home / str(number + 1), ADDRESSES[number], name)
     node.home.mkdir(parents=True)
     places = ["--data-root", node.home / "data", "--exec-root", node.home / "exec", "--pidfile", node.home / "pid"]
     # `ip netns exec` would hide the mounts of the cgroups.
-    command = ["nsenter", f"--net=/run/netns/{NAMES[number]}", "dockerd", "--host", node.host, *map(str, places)]
+    command = ["nsenter", f"--net=/run/netns/{name}", "dockerd", "--host", node.host, *map(str, places)]
     log = node.home / "log"
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)

@@ -28,8 +28,8 @@ def examine(environ: Mapping[str, str], *, alone: bool, show: Callable[[Finding]
 
 def judge(cluster: Cluster, config: settings.Settings, *, alone: bool = False) -> list[Finding]:
     """What is found of what Docker told."""
-    found = [] if alone else members.examine(cluster)
-    if alone or cluster.nodes:
+    found = members.examine(cluster, alone=alone)
+    if (alone and cluster.machines) or cluster.nodes:
         found += [] if alone else services.examine(cluster)
         found += engines.examine(cluster, engines.wanted(config), plain=networks.plain(cluster))
         found += networks.examine(cluster, config)

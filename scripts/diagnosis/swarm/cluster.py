@@ -35,7 +35,8 @@ class Machine:
 @dataclass
 class Cluster:
     """`nodes`, `services`, `tasks` and `networks` as docker inspect has them; `error`: why the manager tells nothing; `silent`: hosts of
-    var/swarm/hosts where no engine answers; `subnet`: of the replicas, as it would be made; `now`: seconds since the epoch."""
+    var/swarm/hosts where no engine answers; `subnet`: of the replicas, as it would be made; `declared`: services of swarm.yaml; `now`:
+    seconds since the epoch."""
 
     stack: str
     info: Told
@@ -48,6 +49,7 @@ class Cluster:
     machines: list[Machine] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
     subnet: str = ""
+    declared: tuple[str, ...] = ()
     now: float = 0.0
 
     def name(self, node: str) -> str:
@@ -61,8 +63,7 @@ class Cluster:
 
     def wanted(self, service: Told) -> list[Told]:
         """The nodes where a global service should be, whatever state they are in."""
-        rules = [rule.text() for rule in service.items("Spec", "TaskTemplate", "Placement", "Constraints")]
-        return [node for node in self.nodes if all(_fits(node, rule) for rule in rules)]
+        return [node for node in self.nodes if all(_fits(node, rule) for rule in rules(service))]
 
     def latest(self, service: Told, node: str) -> Told:
         """The newest task of a service on a node; nothing where there is none."""
@@ -101,6 +102,16 @@ def labelled(node: Told, label: str) -> bool:
 
 def state(task: Told) -> str:
     return task.text("Status", "State")
+
+
+def rules(service: Told) -> list[str]:
+    """On which nodes it may be."""
+    return [rule.text() for rule in service.items("Spec", "TaskTemplate", "Placement", "Constraints")]
+
+
+def excludes(service: Told) -> bool:
+    """Whether it is for the rest of the nodes, of which there may be none."""
+    return any("!=" in rule for rule in rules(service))
 
 
 def once(service: Told) -> bool:

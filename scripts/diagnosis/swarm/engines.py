@@ -55,9 +55,8 @@ def examine(cluster: Cluster, model: Wanted, *, plain: bool) -> list[Finding]:
         _clock(name, machine, notes)
         _room(cluster, name, machine, model, notes)
         if machine.missing:
-            notes.bad(
-                f"{name} lacks the images of {', '.join(machine.missing)}", f"scripts/swarm join {machine.host or 'HOST'} brings them"
-            )
+            todo = f"scripts/swarm join {machine.host} brings them" if machine.host else "scripts/swarm up builds them"
+            notes.bad(f"{name} lacks the images of {', '.join(machine.missing)}", todo)
         elif cluster.services:
             notes.ok(f"{name} has the very images of the stack")
     for host in cluster.silent:
@@ -81,7 +80,8 @@ def _engine(name: str, machine: Machine, notes: Notes) -> None:
         found = f"{name}: programs in containers may gain privileges by setuid files, and no stack can forbid it"
         notes.warn(found, DAEMON.format('"no-new-privileges": true'))
     else:
-        notes.skip(f"{name}: whether programs in containers can gain privileges{_why(machine.seen)}")
+        why = _why(machine.seen) if machine.seen.text("error") else " shows in a container only, and there is no image yet"
+        notes.skip(f"{name}: whether programs in containers can gain privileges{why}")
 
 
 def _esp(name: str, machine: Machine, notes: Notes, *, plain: bool) -> None:
@@ -90,7 +90,7 @@ def _esp(name: str, machine: Machine, notes: Notes, *, plain: bool) -> None:
     error, matches = tried.text(), [built.get(f"CONFIG_NETFILTER_XT_MATCH_{one}") for one in ("BPF", "U32")]
     lacks = ""
     if error in NO_ESP or built.get("CONFIG_INET_ESP") == "n":
-        lacks = f"ESP or AES-GCM ({error or 'CONFIG_INET_ESP'})"
+        lacks = f"ESP or AES-GCM ({error if error in NO_ESP else 'CONFIG_INET_ESP'})"
     elif matches == ["n", "n"]:
         lacks = "xt_bpf and xt_u32"
     if lacks and plain:

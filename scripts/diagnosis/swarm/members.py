@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from scripts.diagnosis.finding import Finding, Notes
-from scripts.diagnosis.swarm.cluster import Cluster, labelled
+from scripts.diagnosis.swarm.cluster import Cluster, labelled, rules
 from services.ui.told import Told
 
 OLDEST = (20, 10)
@@ -13,8 +13,13 @@ OLD = "20.10"
 FIRST = "cloister.first"
 
 
-def examine(cluster: Cluster) -> list[Finding]:
+def examine(cluster: Cluster, *, alone: bool = False) -> list[Finding]:
+    """`alone`: only what is to be said of this engine, which may be a worker's."""
     notes = Notes("swarm")
+    if alone and cluster.info.text("Swarm", "LocalNodeState") == "active":
+        kind = "manager" if cluster.info.yes("Swarm", "ControlAvailable") else "worker"
+        notes.ok(f"this engine is a {kind} of a swarm, by {cluster.info.text('Swarm', 'NodeAddr')}")
+        return notes.all
     if not _manages(cluster, notes):
         return notes.all
     ready = [node for node in cluster.nodes if node.text("Status", "State") == "ready"]
@@ -35,7 +40,7 @@ def _manages(cluster: Cluster, notes: Notes) -> bool:
         reason = cluster.info.text("error") or ", ".join(one.text() for one in cluster.info.items("ServerErrors"))
         notes.bad(f"no Docker engine answers: {reason}", "start it (systemctl start docker), or set DOCKER_HOST")
     elif state in ("", "inactive"):
-        notes.bad("this engine is in no swarm", "scripts/swarm up begins one")
+        notes.bad("this engine is in no swarm", "scripts/swarm up begins one; scripts/swarm join, on a manager, takes this one in")
     elif state != "active":
         todo = "see the engine's log (journalctl -u docker); docker swarm unlock, if the swarm is locked"
         notes.bad(f"this engine is in a swarm, and its state there is {state}{f': {error}' if error else ''}", todo)
@@ -114,13 +119,12 @@ def _labels(cluster: Cluster, notes: Notes) -> None:
 def _first(cluster: Cluster, name: dict[str, str], notes: Notes) -> None:
     """The one that fetches the model, where the stack has such a one."""
     first = [name[node.text("ID")] for node in cluster.nodes if labelled(node, FIRST)]
-    rules = [rule.text() for one in cluster.services for rule in one.items("Spec", "TaskTemplate", "Placement", "Constraints")]
     if len(first) > 1:
         found = f"{', '.join(first)} are all labelled {FIRST}=true, but only one may give the model to the others"
         notes.bad(found, f"docker node update --label-rm {FIRST} all but one of them")
     elif first:
         notes.ok(f"{FIRST}: {first[0]}")
-    elif any(FIRST in rule for rule in rules):
+    elif any(FIRST in rule for one in cluster.services for rule in rules(one)):
         notes.bad(f"no node is labelled {FIRST}=true, so none fetches the model", f"docker node update --label-add {FIRST}=true NODE")
 
 

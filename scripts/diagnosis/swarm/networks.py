@@ -88,12 +88,13 @@ def _subnet(cluster: Cluster, notes: Notes) -> None:
 
 
 def _addresses(cluster: Cluster, subnet: ipaddress.IPv4Network, notes: Notes, *, taken: bool) -> None:
-    """A node has one for its replica, one for its balancer, and one of its own for each network that it takes part in (lb-NETWORK)."""
+    """A node has one for its replica, one for its balancer and one for that one's successor, and one of its own in each network that it
+    takes part in (lb-NETWORK)."""
     has, answers, enters = subnet.num_addresses - 3, 0, 0  # less the network's own, its gateway, and broadcast
     for node in cluster.nodes:
         answers, enters = answers + labelled(node, "cloister.api"), enters + labelled(node, "cloister.entry")
     both = sum(labelled(node, "cloister.api") or labelled(node, "cloister.entry") for node in cluster.nodes)
-    need = answers + enters + both
+    need = answers + 2 * enters + both
     found = f"the replicas' subnet {subnet} has {has} addresses, and {need} are needed"
     if subnet.num_addresses > MOST + 2:
         todo = "CLOISTER_SWARM_SUBNET= a /24 or smaller"

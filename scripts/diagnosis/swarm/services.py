@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.diagnosis.finding import Finding, Notes
-from scripts.diagnosis.swarm.cluster import Cluster, moment, once, state, usable
+from scripts.diagnosis.swarm.cluster import Cluster, excludes, moment, once, state, usable
 from services.ui.told import Told
 
 LATELY = 3600.0  # seconds
 FAILED = ("failed", "rejected", "orphaned")
 COMING = ("new", "pending", "assigned", "accepted", "ready", "preparing", "starting")
+LIMITED = ("init", "api", "ui", "gateway")  # whose memory has a setting of that name
 STATUS = "scripts/swarm status; docker service logs"
 
 
@@ -19,12 +20,21 @@ def examine(cluster: Cluster) -> list[Finding]:
     if not cluster.services:
         notes.warn(f"nothing of the stack {cluster.stack} runs in this swarm", "scripts/swarm up; CLOISTER_PROJECT, if it has another name")
         return notes.all
-    whole = []
+    there, whole = [cluster.short(service) for service in cluster.services], []
+    if lost := [name for name in cluster.declared if name not in there]:
+        notes.bad(
+            f"the stack was not made to its end, or is an older one: {', '.join(lost)} of swarm.yaml is not there", "scripts/swarm up"
+        )
     for service in cluster.services:
         short = cluster.short(service)
         nodes = [node for node in cluster.wanted(service) if usable(node)]
-        if not nodes:
+        if not nodes and excludes(service):
+            whole.append(f"{short} 0")
+        elif not nodes:
             notes.bad(f"{short} runs nowhere: no node that is there has the label for it", "scripts/swarm up labels this one")
+        elif (replicas := service.number("Spec", "Mode", "Replicated", "Replicas")) is not None:
+            if _somewhere(cluster, service, int(replicas), notes):
+                whole.append(f"{short} {replicas:.0f}")
         elif sum(_there(cluster, service, node, notes) for node in nodes) == len(nodes):
             whole.append(f"{short} {len(nodes)}")
         _failures(cluster, service, notes)
@@ -62,6 +72,23 @@ def _there(cluster: Cluster, service: Told, node: Told, notes: Notes) -> bool:
     return False
 
 
+def _somewhere(cluster: Cluster, service: Told, replicas: int, notes: Notes) -> bool:
+    """Whether as many run of a service that may be on any of its nodes."""
+    short, mine = cluster.short(service), [task for task in cluster.tasks if task.text("ServiceID") == service.text("ID")]
+    wanted = [task for task in mine if task.text("DesiredState") in ("running", "ready")]
+    running = [task for task in wanted if state(task) == "running"]
+    if len(running) >= replicas:
+        return True
+    if coming := [task for task in wanted if state(task) in COMING]:
+        said = _said(coming[0])
+        notes.warn(f"{short} is coming up ({state(coming[0])}{said})", f"wait; if it stays so: {STATUS} {cluster.stack}_{short}")
+        return False
+    last = max(mine, key=lambda task: task.text("CreatedAt"), default=Told())
+    found = f"{short} runs {len(running)} times instead of {replicas} ({state(last) or 'no task'}{_said(last)})"
+    notes.bad(found, f"{STATUS} {cluster.stack}_{short}")
+    return False
+
+
 def _failures(cluster: Cluster, service: Told, notes: Notes) -> None:
     """What came back, so that nobody sees it, and why it had gone."""
     short = cluster.short(service)
@@ -71,7 +98,8 @@ def _failures(cluster: Cluster, service: Told, notes: Notes) -> None:
         if failed:
             last = max(failed, key=lambda task: task.text("Status", "Timestamp"))
             found = f"{short} has failed {len(failed)} times within an hour on {cluster.name(node.text('ID'))}, last with{_said(last)[1:]}"
-            notes.warn(found, f"docker service logs {cluster.stack}_{short}; for want of memory: CLOISTER_{short.upper()}_MEMORY")
+            memory = f"; for want of memory: CLOISTER_{short.upper()}_MEMORY" if short in LIMITED else ""
+            notes.warn(found, f"docker service logs {cluster.stack}_{short}{memory}")
 
 
 def _lately(cluster: Cluster, service: Told, node: str) -> Iterator[Told]:

@@ -1,0 +1,117 @@
+"""A bundle on a swarm of two machines without a network: ./install on each of them, and no image goes from one to the other."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.stack.bundles import ASK, SHELLS, Bundles
+from tests.stack.conftest import QUESTION, wait
+from tests.stack.nodes import Node, nodes
+
+NAMES = ("clsb1", "clsb2")
+SERVERS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:2020/stats;csv', timeout=5).read().decode())"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A machine and the folder that the bundle was unpacked to there."""
+
+    node: Node
+    folder: Path
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        """What a command in the folder says, with the environment that somebody has who has just logged in."""
+        enter = ["nsenter", f"--net=/run/netns/{self.node.name}"]
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DOCKER_HOST": self.node.host}
+        done = subprocess.run(
+            [*enter, *command], cwd=self.folder, env=environment, text=True, capture_output=True, timeout=900, check=False
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def runs(self, service: str) -> str:
+        """The id of the service's running container here, empty without one."""
+        return self.node.docker("ps", "--quiet", "--filter", f"label=com.docker.swarm.service.name=cloister_{service}").strip()
+
+
+@pytest.fixture(scope="module")
+def places(bundles: Bundles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Place]]:
+    home = tmp_path_factory.mktemp("swarm-bundle")
+    first = bundles.unpack(bundles.file, home / "first")
+    second = home / "second"
+    subprocess.run(["cp", "-al", first, second], check=True)
+    with nodes(home / "nodes", NAMES) as (one, two):
+        for node in (one, two):
+            node.inside("ip", "route", "delete", "default")
+        yield Place(one, first), Place(two, second)
+    shutil.rmtree(home)
+
+
+@pytest.fixture(scope="module")
+def installed(places: tuple[Place, Place], bundles: Bundles) -> tuple[str, str]:
+    """What ./install says on both machines."""
+    first, second = places
+    signer = ["--fingerprint", bundles.fingerprint]
+    with ThreadPoolExecutor() as both:
+        one = both.submit(first.run, *SHELLS[0], "./install", *signer, "--swarm", first.node.address, "--plain")
+        two = both.submit(second.run, *SHELLS[1], "./install", *signer, "--node")
+        return one.result(), two.result()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--swarm", "10.0.0.1", "--node"], "take one of them"),
+        (["--swarm", "10.0.0.1", "--native"], "a swarm is one of Docker engines"),
+        (["--node", "--upgrade", "/x"], "--upgrade sees by itself how Cloister runs in /x"),
+        (["--node", "--bind", "0.0.0.0"], "leave --bind away"),
+        (["--plain"], "--plain goes with --swarm alone"),
+        (["--swarm", "node1"], "--swarm needs the address by which the other machines reach this one"),
+        (["--swarm"], "--swarm needs a value"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(places: tuple[Place, Place], options: list[str], sentence: str) -> None:
+    for shell in SHELLS:
+        assert sentence in places[0].run(*shell, "./install", *options, fails=True)
+
+
+def test_a_bundle_for_one_machine_is_refused(places: tuple[Place, Place], bundles: Bundles) -> None:
+    place = Place(places[0].node, bundles.unpack(bundles.newer, places[0].folder.parent / "newer"))
+    assert not (place.folder / "swarm.yaml").exists()
+    assert "make one by scripts/bundle --swarm" in place.run("sh", "./install", "--node", fails=True)
+
+
+def test_both_machines_answer_and_no_image_was_sent(places: tuple[Place, Place], installed: tuple[str, str]) -> None:
+    (first, second), (one, two) = places, installed
+    key = one.split("API key of first, shown only now:")[1].split()[0]
+    assert "23" in one and f"http://{first.node.address}:8000" in one
+    assert "scripts/swarm join ssh://" in two and "scripts/swarm take" in two
+    assert second.node.docker("ps", "--all", "--quiet") == "", "nothing was started there"
+    said = first.run("scripts/swarm", "join", second.node.host)
+    assert "images to" not in said and "is in" in said
+
+    def up() -> bool:
+        balancer = first.runs("balancer")
+        said = first.node.docker("exec", balancer, "python3", "-c", SERVERS, check=False)
+        rows = [line.split(",") for line in said.splitlines() if line.startswith("any,a")]
+        return sum(row[17] == "UP" for row in rows) == 2
+
+    wait(up, 120, lambda: first.run("scripts/swarm", "status"))
+    assert second.runs("api")
+    answer = first.node.inside("python3", "-c", ASK, key, QUESTION)
+    assert "23" in answer and "12" in answer
+
+
+def test_a_second_one_of_the_same_name_is_not_made(places: tuple[Place, Place], installed: tuple[str, str]) -> None:
+    first, second = places
+    (first.folder / ".env").rename(first.folder.parent / "env")
+    assert "a Cloister named cloister is here already" in first.run("sh", "./install", "--swarm", first.node.address, fails=True)
+    (first.folder.parent / "env").rename(first.folder / ".env")
+    assert "this machine is a worker of a swarm" in second.run("sh", "./install", "--swarm", second.node.address, fails=True)
