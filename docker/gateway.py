@@ -3,6 +3,7 @@
 GATEWAY_TLS_NAMES  host names and addresses to serve with TLS by Caddy's own authority; empty: plain HTTP
 GATEWAY_SUBPATH    the path below which another proxy shows page and API, such as /cloister; empty: none
 GATEWAY_PROXIED    true: a proxy in front says who the client is and by which scheme and host it came (X-Forwarded-*)
+GATEWAY_SEVERAL    true: several pages run, as on a swarm; a browser stays with the one that knows it
 """
 
 from __future__ import annotations
@@ -11,6 +12,14 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+
+
+PAGE = "to ui:7860"
+# A page keeps its visits in its own memory. A cookie names the one that a browser came to; it is for that alone.
+PAGES = """dynamic a ui 7860 {
+		refresh 2s
+	}
+	lb_policy cookie cloister_page"""
 
 
 def fill(environ: Mapping[str, str]) -> dict[str, str]:
@@ -30,6 +39,10 @@ def fill(environ: Mapping[str, str]) -> dict[str, str]:
     if proxied not in ("true", "false"):
         raise ValueError(f"CLOISTER_PROXIED must be true or false; found {proxied!r}")
 
+    several = environ.get("GATEWAY_SEVERAL") or "false"
+    if several not in ("true", "false"):
+        raise ValueError(f"GATEWAY_SEVERAL must be true or false; found {several!r}")
+
     addresses = [name for name in names if re.fullmatch(r"[0-9.]+|\[.*\]", name)]
     if len(addresses) > 1:  # who comes by address sends no name, so there is no telling which certificate is meant
         raise ValueError(f"CLOISTER_TLS can hold one address beside any number of host names; found {', '.join(addresses)}")
@@ -44,6 +57,7 @@ def fill(environ: Mapping[str, str]) -> dict[str, str]:
         "GATEWAY_TLS": "tls internal" if names else "",
         "GATEWAY_OPTIONS": f"default_sni {nameless.strip('[]')}" if names else "",
         "GATEWAY_PATH": f"uri strip_prefix {path}" if path else "",
+        "GATEWAY_UI": PAGES if several == "true" else PAGE,
         "GATEWAY_TRUST": "trusted_proxies private_ranges" if proxied == "true" else "",
     }
 

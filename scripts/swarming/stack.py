@@ -15,7 +15,7 @@ HEAD = """\
 # One appliance on several machines, for `docker stack deploy`; scripts/swarm sets what it leaves open.
 # Made by `python -m scripts.swarming` of compose.yaml: change that one, and make this again. Why so: docs/decisions/0007-swarm-yaml.md
 """
-BALANCER, RELAY, DEPOT = "balancer:8080", "relay:8080", "depot:8080"
+BALANCER, CLUSTER, RELAY, DEPOT = "balancer:8080", "balancer:8081", "relay:8080", "depot:8080"
 STORE = "redis://store:6379"
 # What is in use by the replicas: scripts/swarm compares, and replaces them when it has changed. A label of the service, not of its tasks.
 MODEL = {"cloister.model": "${SWARM_MODEL:-}"}
@@ -54,7 +54,7 @@ def stack(compose: str) -> dict[str, Any]:
     services["api"]["networks"] = [network.REPLICAS, network.COUNTING]
     merge(services["api"], {"environment": {"CLOISTER_API__STORE": STORE}, "deploy": {"labels": MODEL}})
     merge(services["api"], DRAINING)
-    merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": RELAY}})
+    merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": RELAY, "GATEWAY_SEVERAL": "true"}})
     merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{RELAY}"}})
     for name, made in services.items():
         if name not in ("init", "copy", "api"):
@@ -70,7 +70,10 @@ def stack(compose: str) -> dict[str, Any]:
 
 
 def _relay(gateway: dict[str, Any]) -> dict[str, Any]:
-    return _beside(gateway, "relay") | {"networks": ["inside"], "environment": {"RELAY_UPSTREAM": f"http://{BALANCER}"}}
+    return _beside(gateway, "relay") | {
+        "networks": ["inside"],
+        "environment": {"RELAY_UPSTREAM": f"http://{BALANCER}", "RELAY_CLUSTER": f"http://{CLUSTER}"},
+    }
 
 
 def _balancer(gateway: dict[str, Any]) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def test_answers_pass_through_the_relay_and_the_balancer_which_finish_them() -> 
     services = STACK["services"]
     assert services["gateway"]["environment"]["GATEWAY_UPSTREAM"] == "relay:8080"
     assert services["ui"]["environment"]["CLOISTER_UI__API"] == "http://relay:8080"
-    assert services["relay"]["environment"] == {"RELAY_UPSTREAM": "http://balancer:8080"} and services["relay"]["networks"] == ["inside"]
+    upstream = {"RELAY_UPSTREAM": "http://balancer:8080", "RELAY_CLUSTER": "http://balancer:8081"}
+    assert services["relay"]["environment"] == upstream and services["relay"]["networks"] == ["inside"]
     for name in ("relay", "balancer"):
         assert services[name]["stop_grace_period"] == "5m" and services[name]["deploy"]["update_config"]["order"] == "start-first"
         assert name.upper() in services[name]["image"] and "cloister.entry" in str(services[name]["deploy"]["placement"])
