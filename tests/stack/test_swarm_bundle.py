@@ -120,7 +120,7 @@ def test_both_machines_answer_and_no_image_was_sent(places: tuple[Place, Place],
         rows = [line.split(",") for line in said.splitlines() if line.startswith("any,a")]
         return sum(row[17] == "UP" for row in rows) == 2
 
-    wait(up, 120, lambda: first.run("scripts/swarm", "status"))
+    wait(up, 300, lambda: first.run("scripts/swarm", "status"))
     assert second.runs("api")
     answer = first.node.inside("python3", "-c", ASK, key, QUESTION)
     assert "23" in answer and "12" in answer
