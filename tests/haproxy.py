@@ -28,6 +28,7 @@ def running(folder: Path, subnet: str, port: int, alive: int) -> Iterator[tuple[
     front, inside, file, log = free_port(), free_port(), folder / "haproxy.cfg", folder / "haproxy.log"
     filled = balancer.fill((ROOT / "docker/haproxy.cfg").read_text(), subnet, port)
     dead = filled.count("  server ") - BACKENDS * alive
+    filled = filled.replace("bind :8081", f"bind 127.0.0.1:{free_port()}")
     file.write_text(filled.replace("bind :8080", f"bind 127.0.0.1:{front}").replace("bind 127.0.0.1:2020", f"bind 127.0.0.1:{inside}"))
     with log.open("wb") as output:
         process = subprocess.Popen([PROGRAM, "-db", "-f", file], stdout=output, stderr=output)

@@ -57,8 +57,8 @@ def answer(seconds: float) -> list[Step]:
 def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
     port = free_port()
     with contextlib.ExitStack() as stack:
-        first, second = (stack.enter_context(apart(tmp_path / host, host=host, port=port, API__DRAIN=3, API__GRACE=60)) for host in HOSTS)
-        first.engine.play(answer(4))  # longer than the drain
+        first, second = (stack.enter_context(apart(tmp_path / host, host=host, port=port, API__DRAIN=2, API__GRACE=60)) for host in HOSTS)
+        first.engine.play(answer(2.5))  # longer than the drain
         second.engine.play(answer(0.2))
         front, _ = stack.enter_context(haproxy.running(tmp_path, SUBNET, port, alive=2))
         clients = [Client(front, number) for number in range(CLIENTS)]

@@ -15,10 +15,24 @@ HEAD = """\
 # One appliance on several machines, for `docker stack deploy`; scripts/swarm sets what it leaves open.
 # Made by `python -m scripts.swarming` of compose.yaml: change that one, and make this again. Why so: docs/decisions/0007-swarm-yaml.md
 """
-BALANCER, RELAY, DEPOT = "balancer:8080", "relay:8080", "depot:8080"
+BALANCER, CLUSTER, RELAY, DEPOT = "balancer:8080", "balancer:8081", "relay:8080", "depot:8080"
 STORE = "redis://store:6379"
 # What is in use by the replicas: scripts/swarm compares, and replaces them when it has changed. A label of the service, not of its tasks.
 MODEL = {"cloister.model": "${SWARM_MODEL:-}"}
+GRACE = "5m"  # for what is under way when a task is stopped
+# Of the api: for so long balancers are told that it is about to stop, and its answers have time to come to their end. The next replica's
+# turn comes when this one answers, and not when it begins to load its model, or waits for init, which may take hours.
+DRAINING = {
+    "environment": {"CLOISTER_API__DRAIN": "3", "CLOISTER_API__GRACE": "280", "SUPERVISE_GRACE": "285"},
+    "stop_grace_period": GRACE,
+    "healthcheck": {
+        "test": ["CMD", "python3", "docker/health.py", "http://127.0.0.1:8000/readyz"],
+        "interval": "5s",
+        "timeout": "5s",
+        "retries": 60,
+        "start_period": "24h",
+    },
+}
 
 
 def stack(compose: str) -> dict[str, Any]:
@@ -36,6 +50,7 @@ def stack(compose: str) -> dict[str, Any]:
     services["copy"] = _copy(given["services"]["init"], given["services"]["gateway"])
     services["api"]["networks"] = [network.REPLICAS, network.COUNTING]
     merge(services["api"], {"environment": {"CLOISTER_API__STORE": STORE}, "deploy": {"labels": MODEL}})
+    merge(services["api"], DRAINING)
     merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": RELAY}})
     merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{RELAY}"}})
     volumes = {mounted["source"] for made in services.values() for mounted in made.get("volumes", ()) if mounted["type"] == "volume"}
@@ -49,7 +64,10 @@ def stack(compose: str) -> dict[str, Any]:
 
 
 def _relay(gateway: dict[str, Any]) -> dict[str, Any]:
-    return _beside(gateway, "relay") | {"networks": ["inside"], "environment": {"RELAY_UPSTREAM": f"http://{BALANCER}"}}
+    return _beside(gateway, "relay") | {
+        "networks": ["inside"],
+        "environment": {"RELAY_UPSTREAM": f"http://{BALANCER}", "RELAY_CLUSTER": f"http://{CLUSTER}"},
+    }
 
 
 def _balancer(gateway: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +84,7 @@ def _beside(gateway: dict[str, Any], name: str) -> dict[str, Any]:
     made = service("gateway", {key: value for key, value in gateway.items() if key not in ("environment", "volumes")})
     for change in ("update_config", "rollback_config"):
         made["deploy"][change]["order"] = "start-first"
-    return made | {"image": made["image"].replace("GATEWAY", name.upper()), "stop_grace_period": "5m"}
+    return made | {"image": made["image"].replace("GATEWAY", name.upper()), "stop_grace_period": GRACE}
 
 
 def _store(gateway: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`python -m services.relay`: pass requests on until SIGTERM.
 
 RELAY_UPSTREAM  the balancer, such as http://balancer:8080
+RELAY_CLUSTER   where the balancer tells of its replicas, such as http://balancer:8081; empty: /v1/status and /metrics tell of one of them
 RELAY_LISTEN    where it listens: 0.0.0.0:8080
 """
 
@@ -32,7 +33,11 @@ def main() -> int:
     quiet: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False}
     plain: dict[str, Any] = {"server_header": False, "date_header": False, "proxy_headers": False, "lifespan": "off", "ws": "none"}
     waits: dict[str, Any] = {"timeout_graceful_shutdown": GRACE, "timeout_keep_alive": IDLE, "h11_max_incomplete_event_size": HEAD}
-    server = uvicorn.Server(uvicorn.Config(Relay(upstream), host=host, port=int(port), http="h11", **quiet, **plain, **waits))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            Relay(upstream, os.environ.get("RELAY_CLUSTER", "")), host=host, port=int(port), http="h11", **quiet, **plain, **waits
+        )
+    )
     with contextlib.suppress(SystemExit):  # uvicorn's own, after it has said why it can't start
         server.run()
     return 0 if server.started else 1

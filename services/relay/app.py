@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from services.relay import words
 from services.relay.asked import Asked, ClientGone, end_to_end
+from services.relay.cluster import METRICS, STATUS, Cluster
 from services.shared import forms, logs
 from services.shared.errors import EngineFailed, Unavailable
 
@@ -37,13 +38,14 @@ CUT = "the machine that answered is gone, in the middle of this answer: ask agai
 
 
 class Relay:
-    """`upstream`: the balancer, such as http://balancer:8080."""
+    """`upstream`: the balancer, such as http://balancer:8080. `inside`: where it tells of its replicas, if anywhere."""
 
-    def __init__(self, upstream: str, patience: float = PATIENCE) -> None:
+    def __init__(self, upstream: str, inside: str = "", patience: float = PATIENCE) -> None:
         self._upstream, self._patience = httpx.URL(upstream), patience
         # No connection is used again: on an old one, a request could be lost to a balancer that is just stopping.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         self._transport = httpx.AsyncHTTPTransport(limits=limits, socket_options=PROBES)
+        self._cluster = Cluster(inside, self._transport) if inside else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == ALIVE:
@@ -73,6 +75,8 @@ class Relay:
                 await _refuse(scope, send, answer.status_code)
             elif stream := words.stream(scope, answer.headers):
                 await _streamed(scope, send, answer, stream, began)
+            elif self._cluster and answer.status_code == 200 and asked.method == "GET" and scope["path"] in (STATUS, METRICS):
+                await _clustered(scope, send, answer, self._cluster, asked)
             else:
                 await _whole(scope, send, answer)
         finally:
@@ -153,6 +157,20 @@ async def _whole(scope: Scope, send: Send, answer: httpx.Response) -> None:
     if not begun:
         await send(_head(answer))
     await send(_body(kept, more=False))
+
+
+async def _clustered(scope: Scope, send: Send, answer: httpx.Response, cluster: Cluster, asked: Asked) -> None:
+    """What one replica says of itself, and the others."""
+    try:
+        body = await answer.aread()
+    except httpx.TransportError as error:
+        await _refuse(scope, send, error)
+        return
+    body = await cluster.told(scope["path"], body, asked.headers)
+    head = _head(answer)
+    others = [(name, value) for name, value in head["headers"] if name != b"content-length"]
+    await send({**head, "headers": [*others, (b"content-length", str(len(body)).encode())]})
+    await send(_body(body, more=False))
 
 
 def _head(answer: httpx.Response) -> Message:

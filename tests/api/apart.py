@@ -42,11 +42,7 @@ class Apart(Stand):
         until(lambda: self.says("/readyz") == 200)
 
     def says(self, path: str) -> int:
-        """The status of a GET; 0 when nobody answers."""
-        try:
-            return httpx.get(self.url + path, timeout=30).status_code
-        except httpx.TransportError:
-            return 0
+        return reachable(self.url + path)
 
     def told(self, *signals: int) -> float:
         """Send signals; time.monotonic() of that."""
@@ -60,6 +56,14 @@ class Apart(Stand):
         self.process.wait(PATIENCE)
         self.loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(PATIENCE)
+
+
+def reachable(url: str) -> int:
+    """The status of a GET; 0 when nobody answers."""
+    try:
+        return httpx.get(url, timeout=30).status_code
+    except httpx.TransportError:
+        return 0
 
 
 @contextmanager

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.api.apart import Apart, apart
+from tests.api.reader import ASKED, CHAT, Reader
 from tests.api.scripted import accepted, finished, hold, tag, text, until
 
-CHAT = "/v1/chat/completions"
-ASKED = {"model": "scripted", "messages": [{"role": "user", "content": "q"}], "stream": True}
 DIALECTS: dict[str, dict[str, Any]] = {
     CHAT: ASKED,
     "/v1/completions": {"model": "scripted", "prompt": "q", "stream": True},
@@ -25,30 +22,6 @@ DIALECTS: dict[str, dict[str, Any]] = {
     "/v1/messages": {**ASKED, "max_tokens": 100},
     "/api/chat": ASKED,
 }
-
-
-class Reader(threading.Thread):
-    """Reads one answer to its end; `status` is 0 and `broken` set where there is none."""
-
-    def __init__(self, api: Apart, path: str = CHAT, body: dict[str, Any] = ASKED) -> None:
-        super().__init__(daemon=True)
-        self.status, self.said, self.broken = 0, "", False
-        self._url, self._body = api.url + path, body
-        self.start()
-
-    def run(self) -> None:
-        try:
-            with httpx.stream("POST", self._url, json=self._body, timeout=60) as response:
-                self.status = response.status_code
-                for piece in response.iter_text():
-                    self.said += piece
-        except httpx.TransportError:
-            self.broken = True
-
-    def whole(self) -> bool:
-        """Whether it came to its proper end."""
-        self.join(60)
-        return not self.broken and self.status == 200 and self.said.endswith("data: [DONE]\n\n")
 
 
 def slow(api: Apart, seconds: float) -> None:
@@ -60,12 +33,12 @@ def test_with_a_drain_all_that_comes_is_answered_and_a_balancer_is_told(tmp_path
     with apart(tmp_path, API__DRAIN=2, API__GRACE=60) as api:
         assert (api.says("/readyz/room"), api.says("/readyz")) == (200, 200)
         slow(api, 3)
-        early = Reader(api)
+        early = Reader(api.url)
         until(lambda: "first" in early.said)
         began = api.told(signal.SIGTERM)
         assert (api.says("/readyz/room"), api.says("/readyz"), api.says("/livez")) == (404, 404, 200)
         slow(api, 0.1)
-        late = Reader(api)
+        late = Reader(api.url)
         assert late.whole() and early.whole() and "last" in early.said
         assert api.process.wait(60) == -signal.SIGTERM
         assert time.monotonic() - began >= 2
@@ -83,7 +56,7 @@ def test_a_drain_lasts_even_when_nobody_asks(tmp_path: Path) -> None:
 def test_without_a_drain_it_takes_nothing_new_and_is_gone_once_it_is_idle(tmp_path: Path) -> None:
     with apart(tmp_path, API__GRACE=60) as api:
         slow(api, 2)
-        early = Reader(api)
+        early = Reader(api.url)
         until(lambda: "first" in early.said)
         api.told(signal.SIGTERM)
         until(lambda: api.says("/livez") == 0)
@@ -98,9 +71,9 @@ AT_ONCE = {"late": (1, [signal.SIGTERM]), "twice": (600, [signal.SIGTERM, signal
 def test_who_can_not_be_waited_for_is_told_so(tmp_path: Path, grace: int, signals: list[int]) -> None:
     with apart(tmp_path, API__GRACE=grace) as api:
         api.engine.play(accepted(), tag("</think>"), text("first"), hold)
-        streams = {path: Reader(api, path, body) for path, body in DIALECTS.items()}
+        streams = {path: Reader(api.url, path, body) for path, body in DIALECTS.items()}
         until(lambda: all("first" in reader.said for reader in streams.values()))
-        whole = Reader(api, CHAT, {**ASKED, "stream": False})
+        whole = Reader(api.url, CHAT, {**ASKED, "stream": False})
         until(lambda: api.engine.open == len(DIALECTS) + 1)
         api.told(*signals)
         api.process.wait(30)

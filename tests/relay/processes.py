@@ -46,26 +46,26 @@ def running(home: Path, name: str, *command: str | Path, **env: str) -> Iterator
 
 
 @contextlib.contextmanager
-def relay(home: Path, upstream: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def relay(home: Path, upstream: str, cluster: str = "") -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The relay before this upstream: its address and its process."""
     port = free_port()
-    settings = {"RELAY_UPSTREAM": upstream, "RELAY_LISTEN": f"127.0.0.1:{port}"}
+    settings = {"RELAY_UPSTREAM": upstream, "RELAY_LISTEN": f"127.0.0.1:{port}", "RELAY_CLUSTER": cluster}
     with running(home, "relay", sys.executable, "-m", "services.relay", **settings) as process:
         until(lambda: answers(f"http://127.0.0.1:{port}/relay/livez"))
         yield f"http://127.0.0.1:{port}", process
 
 
 @contextlib.contextmanager
-def haproxy(home: Path, subnet: str, port: int) -> Iterator[str]:
-    """The balancer before the replicas of this subnet and port."""
+def haproxy(home: Path, subnet: str, port: int) -> Iterator[tuple[str, str]]:
+    """The balancer before the replicas of this subnet and port: its address, and the one where it tells of them."""
     assert HAPROXY
-    front, alive = free_port(), free_port()
+    front, inside, alive = free_port(), free_port(), free_port()
     filled = balancer.fill((ROOT / "docker/haproxy.cfg").read_text(), subnet, port)
     filled = filled.replace("bind :8080", f"bind 127.0.0.1:{front}").replace("127.0.0.1:2020", f"127.0.0.1:{alive}")
-    (home / "haproxy.cfg").write_text(filled)
+    (home / "haproxy.cfg").write_text(filled.replace("bind :8081", f"bind 127.0.0.1:{inside}"))
     with running(home, "haproxy", HAPROXY, "-db", "-f", home / "haproxy.cfg"):
         until(lambda: answers(f"http://127.0.0.1:{alive}/livez"))
-        yield f"http://127.0.0.1:{front}"
+        yield f"http://127.0.0.1:{front}", f"http://127.0.0.1:{inside}"
 
 
 @contextlib.contextmanager

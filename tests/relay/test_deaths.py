@@ -22,6 +22,7 @@ import httpx
 import ollama
 import openai
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.scripted import Stand, accepted, hold, stand, tag, text, until
 from tests.conftest import environment, free_port
@@ -31,7 +32,10 @@ REPLICA = "127.93.8.1"
 KEY = "sk-anna"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 QUESTION: list[Any] = [{"role": "user", "content": "Why?"}]
-pytestmark = pytest.mark.skipif(not (CADDY and HAPROXY) and os.environ.get("CI") != "true", reason="no caddy or no haproxy here")
+pytestmark = [
+    pytest.mark.alone,  # a replica that is late counts as dead
+    pytest.mark.skipif(not (CADDY and HAPROXY) and os.environ.get("CI") != "true", reason="no caddy or no haproxy here"),
+]
 
 
 class Way:
@@ -40,11 +44,11 @@ class Way:
     def __init__(self, url: str, relay: str, engine: Stand, home: Path, port: int) -> None:
         self.url, self.relay, self.engine, self._home, self._port = url, relay, engine, home, port
 
-    def replica(self) -> Any:
+    def replica(self, address: str = REPLICA) -> Any:
         keys = self._home / "keys"  # as on every swarm
         keys.write_text(f"anna {hashlib.sha256(KEY.encode()).hexdigest()}\n")
-        env = environment(self.engine.home, API__HOST=REPLICA, API__PORT=self._port, API__KEYS=keys)
-        return running(self._home, "api", sys.executable, "-m", "services.api", **env)
+        env = environment(self.engine.home, API__HOST=address, API__PORT=self._port, API__KEYS=keys)
+        return running(self._home, address, sys.executable, "-m", "services.api", **env)
 
     def ready(self) -> bool:
         return httpx.get(self.url + "/readyz", timeout=30).status_code == 200
@@ -55,8 +59,7 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
     home, port = tmp_path_factory.mktemp("way"), free_port()
     with contextlib.ExitStack() as stack:
         engine = stack.enter_context(stand(home / "engine"))
-        balancer = stack.enter_context(haproxy(home, "127.93.8.0/30", port))
-        url, _ = stack.enter_context(relay(home, balancer))
+        url, _ = stack.enter_context(relay(home, *stack.enter_context(haproxy(home, "127.93.8.0/30", port))))
         yield Way(stack.enter_context(caddy(home, url)), url, engine, home, port)
 
 
@@ -157,3 +160,27 @@ def test_a_client_that_hangs_up_frees_the_engine(way: Way) -> None:
                 client.sendall((head + body).encode())
                 until(lambda: way.engine.engine.requests)
             until(lambda: way.engine.engine.cancelled)
+
+
+def test_status_and_metrics_tell_of_all_replicas_to_those_who_may_know(way: Way) -> None:
+    def states() -> list[tuple[str, str]]:
+        told = httpx.get(way.url + "/v1/status", headers=HEADERS, timeout=30).json()
+        return [(one["name"], one["state"]) for one in told.get("cluster", {}).get("replicas", ())]
+
+    with way.replica(), way.replica("127.93.8.2"):
+        way.engine.engine.waiting = 0
+        until(lambda: states() == [("a1", "up"), ("a2", "up")])
+        way.engine.engine.waiting = 1
+        until(lambda: states() == [("a1", "full"), ("a2", "full")])
+        told = httpx.get(way.url + "/v1/status", headers=HEADERS, timeout=30).json()
+        for one in told["cluster"]["replicas"]:
+            assert one["model"] == {"name": "scripted", "quant": "q4_k_m", "sha256": "0" * 64}
+            assert one["running"] == 0 and one["waiting"] == 1, "as the scripted engine says"
+        text = httpx.get(way.url + "/metrics", headers=HEADERS, timeout=30).text
+        found = {(sample.name, sample.labels["replica"]) for family in text_string_to_metric_families(text) for sample in family.samples}
+        assert {("cloister_requests_total", "a1"), ("cloister_requests_total", "a2"), ("cloister_replica_up", "a2")} <= found
+        for path in ("/v1/status", "/metrics"):
+            answer = httpx.get(way.url + path, timeout=30)
+            assert answer.status_code == 401 and "replica" not in answer.text
+        for path in ("/replica/a1/v1/models", "/stats", "/stats;csv"):
+            assert httpx.get(way.url + path, headers=HEADERS, timeout=30).status_code == 404, "from outside there is no such way"

@@ -12,6 +12,7 @@ from scripts.swarming.expression import translated
 from scripts.swarming.mount import tmpfs, volume
 from scripts.swarming.service import Unknown
 from scripts.swarming.stack import stack, text
+from services.api.server import LAST_WORDS
 from tests.conftest import ROOT
 
 COMPOSE = (ROOT / "compose.yaml").read_text()
@@ -19,7 +20,7 @@ FILE = (ROOT / "swarm.yaml").read_text()
 STACK: dict[str, Any] = yaml.safe_load(FILE)
 # Of the schema of version 3.9; what else is there is refused, or, worse, taken and forgotten (tmpfs, security_opt, build, restart).
 KNOWN = {"cap_add", "cap_drop", "deploy", "dns", "environment", "image", "logging", "networks", "ports", "read_only", "secrets"}
-KNOWN |= {"command", "stop_grace_period", "stop_signal", "sysctls", "volumes"}
+KNOWN |= {"command", "healthcheck", "stop_grace_period", "stop_signal", "sysctls", "volumes"}
 
 
 def test_swarm_yaml_is_up_to_date() -> None:
@@ -57,6 +58,16 @@ def test_its_expressions_are_of_the_kinds_that_a_stack_knows() -> None:
     assert translated(["${CLOISTER_BIND:-127.0.0.1}"]) == ["0.0.0.0"]
 
 
+def test_each_has_more_time_to_stop_than_what_it_waits_for() -> None:
+    """An answer, the api, the engine after it, the container; and a balancer checks twice while the api says that it is about to stop."""
+    api = STACK["services"]["api"]
+    drain, grace = (int(api["environment"][f"CLOISTER_API__{name}"]) for name in ("DRAIN", "GRACE"))
+    assert api["stop_grace_period"] == "5m"
+    assert 2 < drain < grace < grace + LAST_WORDS < int(api["environment"]["SUPERVISE_GRACE"]) <= 5 * 60 - 10
+    compose = yaml.safe_load(COMPOSE)["services"]["api"]
+    assert compose["stop_grace_period"] == "20s", "[api] grace is 5, and the engine has 10"
+
+
 def test_nothing_inside_has_a_way_out() -> None:
     inside = {name for name, network in STACK["networks"].items() if network.get("internal")}
     assert inside == {"inside", "replicas", "counting", "models"}
@@ -81,7 +92,8 @@ def test_answers_pass_through_the_relay_and_the_balancer_which_finish_them() -> 
     services = STACK["services"]
     assert services["gateway"]["environment"]["GATEWAY_UPSTREAM"] == "relay:8080"
     assert services["ui"]["environment"]["CLOISTER_UI__API"] == "http://relay:8080"
-    assert services["relay"]["environment"] == {"RELAY_UPSTREAM": "http://balancer:8080"} and services["relay"]["networks"] == ["inside"]
+    upstream = {"RELAY_UPSTREAM": "http://balancer:8080", "RELAY_CLUSTER": "http://balancer:8081"}
+    assert services["relay"]["environment"] == upstream and services["relay"]["networks"] == ["inside"]
     for name in ("relay", "balancer"):
         assert services[name]["stop_grace_period"] == "5m" and services[name]["deploy"]["update_config"]["order"] == "start-first"
         assert name.upper() in services[name]["image"] and "cloister.entry" in str(services[name]["deploy"]["placement"])

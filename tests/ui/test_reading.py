@@ -233,7 +233,7 @@ def test_whatever_takes_too_long_is_ended_by_the_kernel(monkeypatch: pytest.Monk
     monkeypatch.setattr(reading, "SECONDS", 1)
     began = time.monotonic()
     assert refusal(data).reason == "pdf_too_much"
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < reading.PATIENCE
 
 
 def test_whatever_takes_too_much_memory_is_ended_by_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

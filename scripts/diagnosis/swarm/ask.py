@@ -112,7 +112,8 @@ def _machine(cluster: Cluster, docker: Docker) -> Machine:
     if not info.text("ServerVersion"):
         return Machine(docker.host, info)
     image = _image(cluster, docker)
-    missing = tuple(cluster.short(one) for one in cluster.services if not _has(docker, _image_of(one)))
+    there = _there(docker, *{_image_of(one) for one in cluster.services})
+    missing = tuple(cluster.short(one) for one in cluster.services if _image_of(one) not in there)
     neighbours = _neighbours(cluster, info.text("Swarm", "NodeID"))
     seen = _probe(docker, image, "host", *neighbours)
     esp = _probe(docker, image, "esp") if image else Told({"error": "no image"})
@@ -124,15 +125,17 @@ def _image_of(service: Told) -> str:
     return service.text("Spec", "TaskTemplate", "ContainerSpec", "Image")
 
 
-def _has(docker: Docker, image: str) -> bool:
-    return docker.run("image", "inspect", "--format", "{{.Id}}", image).returncode == 0
+def _there(docker: Docker, *images: str) -> list[str]:
+    """Those ids of these that the engine has."""
+    return docker.say("image", "inspect", "--format", "{{.Id}}", *images).split() if images else []
 
 
 def _image(cluster: Cluster, docker: Docker) -> str:
     """One with a Python in it that is there: of the stack, or built for it."""
     known = [_image_of(cluster.service("gateway")), _image_of(cluster.service("balancer"))]
     built = docker.say("image", "ls", "--quiet", "--no-trunc", "cloister-gateway").split()
-    return next((image for image in (*known, *built[:1]) if image and _has(docker, image)), "")
+    wanted = [image for image in (*known, *built[:1]) if image]
+    return next(iter(_there(docker, *wanted)), "")
 
 
 def _neighbours(cluster: Cluster, node: str) -> list[str]:

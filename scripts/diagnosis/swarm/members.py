@@ -40,7 +40,7 @@ def _manages(cluster: Cluster, notes: Notes) -> bool:
         reason = cluster.info.text("error") or ", ".join(one.text() for one in cluster.info.items("ServerErrors"))
         notes.bad(f"no Docker engine answers: {reason}", "start it (systemctl start docker), or set DOCKER_HOST")
     elif state in ("", "inactive"):
-        notes.bad("this engine is in no swarm", "scripts/swarm up begins one")
+        notes.bad("this engine is in no swarm", "scripts/swarm up begins one; scripts/swarm join, on a manager, takes this one in")
     elif state != "active":
         todo = "see the engine's log (journalctl -u docker); docker swarm unlock, if the swarm is locked"
         notes.bad(f"this engine is in a swarm, and its state there is {state}{f': {error}' if error else ''}", todo)
