@@ -88,6 +88,23 @@ def test_a_bundle_for_one_machine_is_refused(places: tuple[Place, Place], bundle
     assert "make one by scripts/bundle --swarm" in place.run("sh", "./install", "--node", fails=True)
 
 
+def test_an_install_that_was_cut_is_taken_back(places: tuple[Place, Place]) -> None:
+    """What it had begun: the swarm, a volume and a secret of the stack, keys. Something else of that name ends the next one early."""
+    place, label = places[0], "com.docker.stack.namespace=cloister"
+    place.node.docker("swarm", "init", "--advertise-addr", place.node.address)
+    place.node.docker("volume", "create", "--label", label, "cloister_model")
+    place.node.docker("service", "create", "--detach", "--no-resolve-image", "--label", label, "--name", "cloister_api", "nobody:1")
+    place.node.docker("volume", "create", "--label", "com.docker.compose.project=cloister", "theirs")
+    (place.folder / "var").mkdir()
+    (place.folder / ".installing").write_text("project cloister\nswarm begun\n")
+    said = place.run("sh", "./install", "--swarm", place.node.address, fails=True)
+    assert "taking back what was done" in said and "a Cloister named cloister is here already" in said
+    assert place.node.docker("info", "--format", "{{.Swarm.LocalNodeState}}") == "inactive\n"
+    assert place.node.docker("volume", "ls", "--quiet") == "theirs\n"
+    assert not (place.folder / "var").exists() and not (place.folder / ".installing").exists()
+    place.node.docker("volume", "rm", "theirs")
+
+
 def test_both_machines_answer_and_no_image_was_sent(places: tuple[Place, Place], installed: tuple[str, str]) -> None:
     (first, second), (one, two) = places, installed
     key = one.split("API key of first, shown only now:")[1].split()[0]
@@ -103,7 +120,7 @@ def test_both_machines_answer_and_no_image_was_sent(places: tuple[Place, Place],
         rows = [line.split(",") for line in said.splitlines() if line.startswith("any,a")]
         return sum(row[17] == "UP" for row in rows) == 2
 
-    wait(up, 120, lambda: first.run("scripts/swarm", "status"))
+    wait(up, 300, lambda: first.run("scripts/swarm", "status"))
     assert second.runs("api")
     answer = first.node.inside("python3", "-c", ASK, key, QUESTION)
     assert "23" in answer and "12" in answer
@@ -115,3 +132,7 @@ def test_a_second_one_of_the_same_name_is_not_made(places: tuple[Place, Place], 
     assert "a Cloister named cloister is here already" in first.run("sh", "./install", "--swarm", first.node.address, fails=True)
     (first.folder.parent / "env").rename(first.folder / ".env")
     assert "this machine is a worker of a swarm" in second.run("sh", "./install", "--swarm", second.node.address, fails=True)
+
+
+def test_who_has_not_joined_is_not_taken_in(places: tuple[Place, Place], installed: tuple[str, str]) -> None:
+    assert "no machine nobody has joined" in places[0].run("scripts/swarm", "take", "nobody", fails=True)
