@@ -13,7 +13,6 @@ import re
 import sys
 from collections.abc import Mapping
 
-
 PAGE = "to ui:7860"
 # A page keeps its visits in its own memory. A cookie names the one that a browser came to; it is for that alone.
 PAGES = """dynamic a ui 7860 {

@@ -196,9 +196,7 @@ def grow(swarm: Cluster) -> None:
 
 def main() -> None:
     tag = sys.argv[1] if len(sys.argv) > 1 else "0.1.0"
-    print(
-        "# A swarm's life\n\nMade by `python -m tests.stack.scaling`: two engines on one machine with 2 cores, a virtual cable, the demo model."
-    )
+    print("# A swarm's life\n\nMade by `python -m tests.stack.scaling`: two engines on a machine of 2 cores, a virtual cable, demo model.")
     with tempfile.TemporaryDirectory() as folder, cluster(Path(folder), tag) as swarm:
         story(swarm)
 
