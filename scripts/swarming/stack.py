@@ -57,6 +57,8 @@ def stack(compose: str) -> dict[str, Any]:
     merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": RELAY, "GATEWAY_SEVERAL": "true"}})
     merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{RELAY}"}})
     for name, made in services.items():
+        # In the order in which `docker service update` puts them: in another one, even a new label of the service would replace its tasks.
+        made.get("volumes", []).sort(key=lambda mounted: (mounted.get("source", ""), mounted["target"]))
         if name not in ("init", "copy", "api"):
             made["healthcheck"] = dict(STUCK)  # how it is asked stands in its image
     volumes = {mounted["source"] for made in services.values() for mounted in made.get("volumes", ()) if mounted["type"] == "volume"}

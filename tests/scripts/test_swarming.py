@@ -99,6 +99,13 @@ def test_answers_pass_through_the_relay_and_the_balancer_which_finish_them() -> 
         assert name.upper() in services[name]["image"] and "cloister.entry" in str(services[name]["deploy"]["placement"])
 
 
+def test_mounts_are_in_the_order_in_which_an_update_of_a_service_puts_them() -> None:
+    """Otherwise scripts/swarm could not label the api with its model without replacing all replicas at once."""
+    for name, service in STACK["services"].items():
+        mounts = [(mounted.get("source", ""), mounted["target"]) for mounted in service.get("volumes", ())]
+        assert mounts == sorted(mounts), name
+
+
 def test_no_path_of_one_machine_is_in_it() -> None:
     for service in STACK["services"].values():
         assert all(mounted["type"] in ("volume", "tmpfs") for mounted in service.get("volumes", ()))

@@ -53,8 +53,9 @@ class Cluster:
         return said
 
     def container(self, node: Node, service: str) -> str:
-        """The id of the service's running container on that machine, empty without one."""
-        return node.docker("ps", "--quiet", "--filter", f"label=com.docker.swarm.service.name={PROJECT}_{service}").strip()
+        """The id of the service's newest running container on that machine, empty without one."""
+        found = node.docker("ps", "--quiet", "--filter", f"label=com.docker.swarm.service.name={PROJECT}_{service}").split()
+        return found[0] if found else ""
 
     def tasks(self, service: str) -> list[str]:
         """The ids of the containers that were ever started for a service, by machine."""
@@ -64,7 +65,7 @@ class Cluster:
     def images(self, service: str) -> list[str]:
         """What runs of a service on each machine: the id of its image, or an empty line."""
         found = [(node, self.container(node, service)) for node in (self.first, self.second)]
-        return [node.docker("inspect", "--format", "{{.Image}}", container) if container else "" for node, container in found]
+        return [node.docker("inspect", "--format", "{{.Image}}", container, check=False) if container else "" for node, container in found]
 
     def digest(self, node: Node) -> str:
         """The sha256 of the model in use, read from the machine's volume."""
