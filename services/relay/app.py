@@ -33,6 +33,7 @@ PROBES = [
 ]
 # Bytes of an answer that comes whole which are waited for before its head goes out: so far a break can still become an error.
 MOST = 4 << 20
+REPLICAS = "x-request-id"  # a header that every answer of a replica has
 NOBODY = "nobody can answer now: try again in a moment"
 CUT = "the machine that answered is gone, in the middle of this answer: ask again in a moment"
 
@@ -71,7 +72,7 @@ class Relay:
             await _refuse(scope, send, error)
             return
         try:
-            if answer.status_code in (502, 503, 504) and "x-request-id" not in answer.headers:  # the balancer's own
+            if answer.status_code in (502, 503, 504) and REPLICAS not in answer.headers:  # the balancer's own
                 await _refuse(scope, send, answer.status_code)
             elif stream := words.stream(scope, answer.headers):
                 await _streamed(scope, send, answer, stream, began)
@@ -83,27 +84,35 @@ class Relay:
             await answer.aclose()
 
     async def _ask(self, asked: Asked) -> httpx.Response:
-        """The head of the answer.
+        """The head of the answer. As long as there is patience it is asked again where nothing was sent to a replica: no balancer could be
+        reached, or the balancer reached nobody, which is what its 503 means (its 502 is that of a replica that got the request).
 
         Raises:
             httpx.TransportError: there is none.
             ClientGone: the client did not send all of its request.
         """
-        request = httpx.Request(
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                answer = await self._transport.handle_async_request(self._request(asked))
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                if answer.status_code != 503 or REPLICAS in answer.headers or time.monotonic() > deadline:
+                    asked.forget()
+                    return answer
+                await answer.aclose()
+            await asyncio.sleep(RETRY)
+
+    def _request(self, asked: Asked) -> httpx.Request:
+        return httpx.Request(
             asked.method,
             self._upstream,
             headers=asked.headers,
             content=asked.body() if asked.has_body else None,
             extensions={"timeout": TIMEOUTS, "target": asked.target},
         )
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                return await self._transport.handle_async_request(request)
-            except (httpx.ConnectError, httpx.ConnectTimeout):  # nothing has been sent
-                if time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(RETRY)
 
 
 async def _refuse(scope: Scope, send: Send, reason: int | Exception) -> None:

@@ -30,23 +30,30 @@ class Asked:
         self.has_body = b"content-length" in names or b"transfer-encoding" in names
         self._receive = receive
         self._read = asyncio.Event()
+        self._kept: list[bytes] = []
         if not self.has_body:
             self._read.set()
 
     async def body(self) -> AsyncIterator[bytes]:
-        """The body as it comes.
+        """The body as it comes; from its beginning each time, until it is forgotten.
 
         Raises:
             ClientGone: it does not come to its end.
         """
-        more = True
-        while more:
+        for piece in list(self._kept):
+            yield piece
+        while not self._read.is_set():
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            more = message.get("more_body", False)
-            yield message.get("body", b"")
-        self._read.set()
+            self._kept.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._read.set()
+            yield self._kept[-1]
+
+    def forget(self) -> None:
+        """The body is not needed again."""
+        self._kept.clear()
 
     async def gone(self) -> None:
         """Wait until the client has hung up, or has its answer."""

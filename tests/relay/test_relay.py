@@ -167,7 +167,7 @@ def test_responses_are_told_by_the_next_number_with_what_there_is(url: str, upst
 DOWN = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<h1>"
 
 
-@pytest.mark.parametrize("said", [b"", HEAD % 99 + b'{"id": ', DOWN, DOWN.replace(b"503", b"502")], ids=["nothing", "half", "503", "502"])
+@pytest.mark.parametrize("said", [b"", HEAD % 99 + b'{"id": ', DOWN.replace(b"503", b"502")], ids=["nothing", "half", "502"])
 def test_without_an_answer_it_is_503_in_the_dialects_form(url: str, upstream: Upstream, said: bytes) -> None:
     upstream.says(said)
     forms = {"/v1/chat/completions": ("error", "code"), "/v1/messages": ("error", "type"), "/api/chat": ("error",)}
@@ -213,9 +213,28 @@ def test_a_balancer_that_is_being_restarted_is_waited_for(tmp_path: Path) -> Non
         thread.join()
 
 
-def test_it_is_not_waited_for_for_ever() -> None:
+def test_what_reached_no_replica_is_asked_again_with_its_whole_body(url: str, upstream: Upstream) -> None:
+    """The balancer's own 503: the replica that it had chosen died in that moment."""
+    bodies: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        body = b""
+        while not body.endswith(b"\r\n0\r\n\r\n" if b"transfer-encoding" in upstream.head.lower() else b"}"):
+            body += connection.recv(1 << 16)
+        bodies.append(body)
+        connection.sendall(DOWN if len(bodies) < 3 else HEAD % 2 + b"{}")
+
+    upstream.serve = serve
+    asked = {"messages": [{"role": "user", "content": "x" * 300_000}]}
+    assert httpx.post(url + "/v1/chat/completions", json=asked, timeout=30).status_code == 200
+    assert len(bodies) == 3 and len(set(bodies)) == 1 and json.loads(bodies[0]) == asked
+
+
+@pytest.mark.parametrize("alive", [False, True], ids=["no balancer", "no replica"])
+def test_it_is_not_waited_for_for_ever(upstream: Upstream, alive: bool) -> None:
+    upstream.says(DOWN)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+        port = upstream.port if alive else listener.getsockname()[1]
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(Relay(f"http://127.0.0.1:{port}", patience=0.5))
