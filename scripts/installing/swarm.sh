@@ -41,12 +41,22 @@ fill() {
 start() { # seconds; fails when it is not ready within them
   began=$(date +%s)
   before=$(updates)
-  (cd "$home" && bash scripts/swarm up --no-build --within "$1" "$bind") || return 1
+  up "$1" || return 1
+  sees_model || { # it has the place of the one before, and init, which nothing else has changed, has not looked
+    docker service update --detach --quiet --force "${project}_init" >/dev/null && up "$1" || return 1
+  }
   until inside gateway python3 docker/health.py http://ui:7860/livez && inside door python3 docker/health.py tcp://127.0.0.1:7860 && replaced; do
     [ $(($(date +%s) - began)) -lt "$1" ] || return 1
     sleep 0.5
   done
   ! fell_back
+}
+
+up() { (cd "$home" && bash scripts/swarm up --no-build --within "$1" "$bind"); } # seconds
+sees_model() { # whether the replicas run the model that is in its place here
+  model_label=$(docker service inspect --format '{{index .Spec.Labels "cloister.model"}}' "${project}_api")
+  # shellcheck disable=SC2016 # the inner shell's
+  in_volume 'grep -q "$1" "$2/manifest.json"' sh "${model_label##* }" "$directory" </dev/null
 }
 
 # Of every service that was ever changed: its name, since when and how far. What the last change of the stack did is what is new in it.
