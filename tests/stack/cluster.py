@@ -81,11 +81,19 @@ class Cluster:
         """The servers to which the first machine's balancer sends."""
         return {row[1] for row in self._balanced() if row[0] == "near" and row[17] == "UP"}
 
+    def server(self, node: Node) -> str:
+        """What the balancers call the replica of that machine."""
+        networks = json.loads(node.docker("inspect", "--format", "{{json .NetworkSettings.Networks}}", self.container(node, "api")))
+        return "a" + str(networks[f"{PROJECT}_replicas"]["IPAddress"].rpartition(".")[2])
+
     def answered(self, node: Node) -> int:
         """Requests that the first machine's balancer has sent to the replica of that machine."""
-        networks = json.loads(node.docker("inspect", "--format", "{{json .NetworkSettings.Networks}}", self.container(node, "api")))
-        server = "a" + networks[f"{PROJECT}_replicas"]["IPAddress"].rpartition(".")[2]
+        server = self.server(node)
         return sum(int(row[7]) for row in self._balanced() if row[1] == server)
+
+    def running(self, server: str) -> int:
+        """Requests that a replica answers now, as /v1/status tells."""
+        return sum(one["running"] or 0 for one in self.ask("/v1/status")[1]["cluster"]["replicas"] if one["name"] == server)
 
     def ask(self, path: str, body: Any = None, *, key: str = "first") -> tuple[int, Any]:
         """Status and JSON of what the API on the first machine answers; with a body it is a POST."""

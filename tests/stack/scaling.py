@@ -98,8 +98,10 @@ def isolation(swarm: Cluster) -> None:
 
 
 def cable(swarm: Cluster) -> None:
-    with swarm.load(6, 400) as requests:
-        time.sleep(8)
+    second = swarm.server(swarm.second)
+    with swarm.load(6, 1000) as requests:
+        time.sleep(5)
+        until(lambda: swarm.running(second) > 1, 60, swarm.explain)
         pull(swarm.second)
         pulled = time.time()
         time.sleep(20)

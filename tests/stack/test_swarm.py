@@ -103,8 +103,10 @@ def test_another_image_comes_without_a_failed_request(swarm: Cluster) -> None:
 
 
 def test_a_machine_falls_silent_and_its_streams_are_told(swarm: Cluster) -> None:
-    with swarm.load(6, 300) as requests:
-        time.sleep(6)
+    second = swarm.server(swarm.second)
+    with swarm.load(6, 1000) as requests:
+        time.sleep(3)
+        until(lambda: swarm.running(second) > 0, 60, swarm.explain)
         pull(swarm.second)
         pulled = time.time()
         time.sleep(15)
