@@ -53,6 +53,8 @@ def stack(compose: str) -> dict[str, Any]:
     merge(services["api"], DRAINING)
     merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": RELAY}})
     merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{RELAY}"}})
+    for ending in ("init", "copy"):  # Swarm takes a task that has ended, even well, for one that failed; scripts/swarm looks itself
+        services[ending]["deploy"]["update_config"]["failure_action"] = "continue"
     volumes = {mounted["source"] for made in services.values() for mounted in made.get("volumes", ()) if mounted["type"] == "volume"}
     return {
         "version": "3.9",  # what Docker 20.10 knows
