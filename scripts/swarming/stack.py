@@ -56,6 +56,8 @@ def stack(compose: str) -> dict[str, Any]:
     merge(services["api"], DRAINING)
     merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": RELAY, "GATEWAY_SEVERAL": "true"}})
     merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{RELAY}"}})
+    for ending in ("init", "copy"):  # Swarm takes a task that has ended, even well, for one that failed; scripts/swarm looks itself
+        services[ending]["deploy"]["update_config"]["failure_action"] = "continue"
     for name, made in services.items():
         # In the order in which `docker service update` puts them: in another one, even a new label of the service would replace its tasks.
         made.get("volumes", []).sort(key=lambda mounted: (mounted.get("source", ""), mounted["target"]))

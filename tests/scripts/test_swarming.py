@@ -51,6 +51,12 @@ def test_limits_secrets_and_settings_are_those_of_compose() -> None:
     assert set(STACK["secrets"]) == set(yaml.safe_load(COMPOSE)["secrets"])
 
 
+def test_what_ends_is_not_taken_back_for_having_ended() -> None:
+    """Swarm counts every task that ends while it looks as one that failed."""
+    actions = {name: service["deploy"]["update_config"]["failure_action"] for name, service in STACK["services"].items()}
+    assert {name for name, action in actions.items() if action != "rollback"} == {"init", "copy"}
+
+
 def test_its_expressions_are_of_the_kinds_that_a_stack_knows() -> None:
     known = re.compile(r"\$\{[A-Za-z_]\w*(:?[-?][^}]*)?\}")
     assert "$" not in known.sub("", FILE)

@@ -36,9 +36,13 @@ class Cluster:
     keys: dict[str, str]
     journal: Path
 
-    def swarm(self, *arguments: str, timeout: float = 600, **more: str) -> str:
+    def swarm(self, *arguments: str, **more: str) -> str:
         """What scripts/swarm says, run on the first machine."""
-        command = [ROOT / "scripts/swarm", *arguments]
+        return self.run("swarm", *arguments, **more)
+
+    def run(self, script: str, *arguments: str, timeout: float = 600, **more: str) -> str:
+        """The same of another script."""
+        command = [ROOT / "scripts" / script, *arguments]
         done = subprocess.run(command, cwd=ROOT, env=self.env | more, text=True, capture_output=True, timeout=timeout, check=False)
         assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.explain()}"
         return done.stdout + done.stderr

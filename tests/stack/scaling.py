@@ -119,7 +119,7 @@ def cable(swarm: Cluster) -> None:
 
 def story(swarm: Cluster) -> None:
     title("One machine")
-    run(swarm, "up", "--plain", swarm.first.address)
+    run(swarm, "up", "--plain", "--no-build", swarm.first.address)
     [message] = [
         choice["message"]
         for choice in swarm.ask("/v1/chat/completions", {"messages": [{"role": "user", "content": QUESTION}]})[1]["choices"]
