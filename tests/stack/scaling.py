@@ -7,6 +7,7 @@ measured are ratios; each api gets one core where throughput is compared.
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from tests.stack.callers import Request
 from tests.stack.cluster import PROJECT, Cluster, cluster, images, until
-from tests.stack.conftest import QUESTION, ROOT
+from tests.stack.conftest import QUESTION
 from tests.stack.nodes import plug, pull
 
 CONVERSATIONS = 40
@@ -84,17 +85,9 @@ def throughput(swarm: Cluster, seconds: float = 20) -> float:
 
 
 def isolation(swarm: Cluster) -> None:
-    attack = (ROOT / "docker/attack.py").read_text()
-    say("| machine | container | as root |\n|---|---|---|")
-    for node in (swarm.first, swarm.second):
-        for container in node.docker("ps", "--quiet").split():
-            name = node.docker("inspect", "--format", '{{index .Config.Labels "com.docker.swarm.service.name"}}', container).strip()
-            service = name.removeprefix(f"{PROJECT}_")
-            if service in ("door", "init", "copy"):
-                continue
-            command = ["docker", "-H", node.host, "exec", "--interactive", "--user", "root", container, "python3", "-"]
-            done = subprocess.run(command, input=attack, text=True, capture_output=True, timeout=300, check=False)
-            say(f"| {node.number + 1} | {service} | {done.stdout.splitlines()[-1]} |")
+    said = swarm.run("verify-isolation", "--swarm").replace(swarm.second.host, "ssh://root@second")
+    shown = [re.sub(r"\w+ as uid 0: (.* closed).*", r"\1", line) for line in said.splitlines() if "closed" in line or "cloister: " in line]
+    say("\n".join(["```", "$ scripts/verify-isolation --swarm", *shown, "```"]))
 
 
 def cable(swarm: Cluster) -> None:

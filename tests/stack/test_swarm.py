@@ -89,8 +89,21 @@ def test_another_image_comes_without_a_failed_request(swarm: Cluster) -> None:
     with swarm.load(3, 200) as requests:
         swarm.swarm("up", "--plain", "--no-build", CLOISTER_TAG="later")
         until(lambda: swarm.images("api") == [later, later] and len(swarm.replicas()) == 2, 180, swarm.explain)
-    assert len(requests) > 5 and not [request for request in requests if request.failed]
+    assert len(requests) > 5 and not (lost := [request for request in requests if request.failed]), lost
     assert [swarm.tasks(service) for service in ("gateway", "ui", "balancer")] == others
+
+
+def test_back_again_and_to_another_model_without_a_failed_request(swarm: Cluster) -> None:
+    tag, was = swarm.env["CLOISTER_TAG"], swarm.digest(swarm.first)
+    before = swarm.first.docker("image", "inspect", "--format", "{{.Id}}", f"cloister-api:{tag}")
+    with swarm.load(3, 200) as requests:
+        swarm.swarm("rollback")
+        until(lambda: swarm.images("api") == [before, before] and len(swarm.replicas()) == 2, 180, swarm.explain)
+        swarm.swarm("up", "--plain", "--no-build", CLOISTER_MODEL__QUANT="q8_0")
+        until(lambda: len(swarm.replicas()) == 2, 180, swarm.explain)
+    assert len(requests) > 5 and not (lost := [request for request in requests if request.failed]), lost
+    assert was != swarm.digest(swarm.first) == swarm.digest(swarm.second)
+    assert {one["model"]["quant"] for one in swarm.ask("/v1/status")[1]["cluster"]["replicas"]} == {"q8_0"}
 
 
 def test_a_machine_falls_silent_and_its_streams_are_told(swarm: Cluster) -> None:
