@@ -78,6 +78,11 @@ def test_the_state_shows_both_machines(swarm: Cluster) -> None:
     assert {replica["name"] for replica in shown} == swarm.replicas()
 
 
+def test_the_doctor_looks_at_both_machines_and_finds_nothing_wrong(swarm: Cluster) -> None:
+    said = swarm.run("doctor", "--swarm")
+    assert "doctor: 0 wrong" in said and said.count("has the very images of the stack") == 2, said
+
+
 def test_another_image_comes_without_a_failed_request(swarm: Cluster) -> None:
     tag = swarm.env["CLOISTER_TAG"]
     for image in images():

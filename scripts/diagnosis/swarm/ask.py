@@ -20,7 +20,7 @@ from services.shared.settings import ROOT
 from services.ui.told import Told
 
 WAIT = 60.0  # seconds for an answer of an engine
-HOSTS = ROOT / "var/swarm/hosts"  # engines that scripts/swarm joined
+HOST = "cloister.host"  # label of a node that scripts/swarm joined: where its engine answers
 SUBNET = "10.213.8.0/26"  # as swarm.yaml has it
 PROBE = ("run", "--rm", "--interactive", "--user", "0", "--cap-drop", "ALL", "--read-only", "--entrypoint", "python3")
 STATISTICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:2020/stats;csv', timeout=5).read().decode())"
@@ -59,7 +59,7 @@ class Docker:
         return self.told("inspect", "--type", kind, *identities.split()).items() if identities else []
 
 
-def look(environ: Mapping[str, str], *, alone: bool = False, hosts: Path = HOSTS) -> Cluster:
+def look(environ: Mapping[str, str], *, alone: bool = False) -> Cluster:
     """The swarm that this engine manages; `alone`: only what is here, as on a worker."""
     stack = environ.get("CLOISTER_PROJECT") or "cloister"
     here = Docker(environ)
@@ -71,7 +71,8 @@ def look(environ: Mapping[str, str], *, alone: bool = False, hosts: Path = HOSTS
         _ask_manager(cluster, here)
     cluster.networks = here.inspect("network", here.say("network", "ls", "--quiet", "--filter", "scope=swarm"))
     with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(lambda host: _machine(cluster, Docker(environ, host)), ["", *([] if alone else _hosts(hosts))]))
+        hosts = [host for node in cluster.nodes if (host := node.text("Spec", "Labels", HOST))]
+        found = list(pool.map(lambda host: _machine(cluster, Docker(environ, host)), ["", *hosts]))
     for machine in found:
         if not machine.info.text("ServerVersion"):
             cluster.silent.append(machine.host)
@@ -95,13 +96,6 @@ def _ask_manager(cluster: Cluster, here: Docker) -> None:
 def _declared(stack: str) -> tuple[str, ...]:
     """The services of swarm.yaml, which is made, so that its form is known; the system's Python has no YAML."""
     return tuple(re.findall(r"^  (\w+):$", stack.partition("\nservices:\n")[2].partition("\nnetworks:\n")[0], re.MULTILINE))
-
-
-def _hosts(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8").split()
-    except OSError:
-        return []
 
 
 def _machine(cluster: Cluster, docker: Docker) -> Machine:

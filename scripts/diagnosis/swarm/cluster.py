@@ -35,7 +35,7 @@ class Machine:
 @dataclass
 class Cluster:
     """`nodes`, `services`, `tasks` and `networks` as docker inspect has them; `error`: why the manager tells nothing; `silent`: hosts of
-    var/swarm/hosts where no engine answers; `subnet`: of the replicas, as it would be made; `declared`: services of swarm.yaml; `now`:
+    joined nodes where no engine answers; `subnet`: of the replicas, as it would be made; `declared`: services of swarm.yaml; `now`:
     seconds since the epoch."""
 
     stack: str

@@ -60,9 +60,7 @@ def examine(cluster: Cluster, model: Wanted, *, plain: bool) -> list[Finding]:
         elif cluster.services:
             notes.ok(f"{name} has the very images of the stack")
     for host in cluster.silent:
-        notes.bad(
-            f"no engine answers at {host}, which scripts/swarm joined", "start it; if it is gone, take its line out of var/swarm/hosts"
-        )
+        notes.bad(f"no engine answers at {host}, which scripts/swarm joined", "start it; if it is gone for good: docker node rm --force")
     known = [machine.node for machine in cluster.machines]
     for node in cluster.nodes:
         if node.text("ID") not in known:
