@@ -42,6 +42,10 @@ elif line.startswith("image inspect"):
 elif line.startswith("node ls"):
     nodes = ["one"] if "first" in line else ["one", "two"]
     print("\\n".join(f"{node} Ready Active" if "{{.Status}}" in line else node for node in nodes))
+elif line.startswith("node inspect") and "cloister.entry" in line:
+    print("true")
+elif line.startswith("network inspect"):
+    sys.exit(1)
 elif line.startswith("stack deploy"):
     state["log"].append("deploy " + os.environ["CLOISTER_MODEL__NAME"])
     state["label"] = os.environ["SWARM_MODEL"]
@@ -74,7 +78,7 @@ elif line.startswith("service update"):
     state["log"].append(" ".join(["update", service, *(["forced"] if "--force" in line else []), *(["copied"] if copied else [])]))
 elif line.startswith("ps "):
     print("container")
-if args[0] not in ("info", "node", "image"):  # these may run beside each other
+if args[0] not in ("info", "node", "image", "network"):  # these may run beside each other
     (here / "state.json").write_text(json.dumps(state))
 """
 
@@ -84,9 +88,9 @@ class Swarm:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        for name in ("swarm", "environment", "docker"):
-            (home / "scripts").mkdir(exist_ok=True)
-            shutil.copy(ROOT / "scripts" / name, home / "scripts")
+        (home / "scripts/swarming").mkdir(parents=True)
+        for name in ("swarm", "environment", "docker", "swarming/model.sh"):
+            shutil.copy(ROOT / "scripts" / name, home / "scripts" / name)
         shutil.copy(ROOT / "swarm.yaml", home)
         (home / "bin").mkdir()
         (home / "bin/docker").write_text(f"#!{sys.executable} -IS\n{DOCKER}")

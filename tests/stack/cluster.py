@@ -135,7 +135,8 @@ def cluster(folder: Path, tag: str) -> Iterator[Cluster]:
     """Two engines, of which the first has the images of that tag and reaches a hub; nothing runs there yet."""
     expand.expand(folder / "demo")
     secrets = folder / "secrets"
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("CLOISTER_", "HF_", "SSL_", "DOCKER_"))}
+    ours = ("CLOISTER_", "HF_", "SSL_", "DOCKER_")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours) and not k.lower().endswith("_proxy")}
     keys = {}
     for name, command in {"first": [], "limited": ["add", "limited", "--rpm", "8"]}.items():
         at = clean | {"CLOISTER_SECRETS": str(secrets)}

@@ -86,7 +86,10 @@ def _engine(home: Path, number: int, name: str) -> Iterator[Node]:
         node.docker("swarm", "leave", "--force", check=False)
     finally:
         process.terminate()
-        process.wait(120)
+        try:
+            process.wait(120)
+        except subprocess.TimeoutExpired:
+            process.kill()
         for mounted in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             if mounted.split()[1].startswith(str(node.home)):
                 subprocess.run(["umount", "--lazy", mounted.split()[1]], check=False)

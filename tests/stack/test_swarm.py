@@ -57,7 +57,7 @@ def test_nothing_gets_out_of_any_container_of_any_machine(swarm: Cluster) -> Non
 
 def test_a_conversation_goes_where_its_beginning_is_in_the_cache(swarm: Cluster) -> None:
     before = [swarm.answered(node) for node in (swarm.first, swarm.second)]
-    for turns in swarm.conversations(8):
+    for turns in swarm.conversations(16):
         for (earlier, _), (_, cached) in itertools.pairwise(turns):
             assert cached >= earlier - 2, turns  # the opening of the thinking is not said again
     after = [swarm.answered(node) for node in (swarm.first, swarm.second)]
@@ -66,9 +66,11 @@ def test_a_conversation_goes_where_its_beginning_is_in_the_cache(swarm: Cluster)
 
 def test_a_key_may_do_as_much_as_on_one_machine(swarm: Cluster) -> None:
     """The questions differ, so that they go to both machines."""
+    began = time.monotonic()
     asked = [{"messages": [{"role": "user", "content": f"{n} + {n}"}], "max_tokens": 1} for n in range(16)]
     codes = [swarm.ask("/v1/chat/completions", body, key="limited")[0] for body in asked]
-    assert codes.count(200) == 8 and codes.count(429) == 8
+    refilled = (time.monotonic() - began) * 8 / 60
+    assert 8 <= codes.count(200) <= 8 + refilled and codes.count(200) + codes.count(429) == 16
 
 
 def test_the_state_shows_both_machines(swarm: Cluster) -> None:
@@ -120,7 +122,9 @@ def test_a_machine_falls_silent_and_its_streams_are_told(swarm: Cluster) -> None
         pulled = time.time()
         time.sleep(15)
     cut = [request for request in requests if request.failed]
-    assert cut and all(request.began < pulled and request.told and request.ended - pulled < 5 for request in cut), cut
+    assert cut and all(
+        request.began < pulled and (request.told or request.status == 503) and request.ended - pulled < 5 for request in cut
+    ), cut
     assert [request for request in requests if request.began > pulled], "somebody asked afterwards"
     plug(swarm.second)
     until(lambda: len(swarm.replicas()) == 2, 120, swarm.explain)

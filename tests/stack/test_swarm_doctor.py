@@ -65,7 +65,10 @@ def lonely(engine: str, tmp_path: Path) -> Iterator[Engine]:
             there.run("docker", "swarm", "leave", "--force")
         finally:
             process.terminate()
-            process.wait(120)
+            try:
+                process.wait(120)
+            except subprocess.TimeoutExpired:
+                process.kill()
             for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
                 if line.split()[1].startswith(str(tmp_path)):
                     subprocess.run(["umount", "--lazy", line.split()[1]], check=False)
