@@ -95,6 +95,11 @@ class Cluster:
         server = self.server(node)
         return sum(int(row[7]) for row in self._balanced() if row[1] == server)
 
+    def quants(self) -> set[str]:
+        """Of the models that the replicas run, as /v1/status tells; an empty one stands for a replica that has none yet."""
+        replicas = self.ask("/v1/status")[1]["cluster"]["replicas"]
+        return {(one["model"] or {"quant": ""})["quant"] for one in replicas if one["state"] != "down"}
+
     def running(self, server: str) -> int:
         """Requests that a replica answers now, as /v1/status tells."""
         return sum(one["running"] or 0 for one in self.ask("/v1/status")[1]["cluster"]["replicas"] if one["name"] == server)

@@ -110,7 +110,7 @@ def test_back_again_and_to_another_model_without_a_failed_request(swarm: Cluster
         until(lambda: len(swarm.replicas()) == 2, 180, swarm.explain)
     assert len(requests) > 5 and not (lost := [request for request in requests if request.failed]), lost
     assert was != swarm.digest(swarm.first) == swarm.digest(swarm.second)
-    assert {one["model"]["quant"] for one in swarm.ask("/v1/status")[1]["cluster"]["replicas"]} == {"q8_0"}
+    until(lambda: swarm.quants() == {"q8_0"}, 60, swarm.explain)
 
 
 def test_a_machine_falls_silent_and_its_streams_are_told(swarm: Cluster) -> None:
