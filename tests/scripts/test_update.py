@@ -345,7 +345,7 @@ def test_vulnerabilities_are_found_alike_online_offline_and_without_pip_audit(wo
     online = world.update()
     assert (online.code, online.vulnerable) == (1, FOUND)
     uvicorn = next(one for one in online.findings if one["level"] == "BAD" and one["facts"]["package"] == "uvicorn")
-    assert uvicorn["found"].startswith(f"uvicorn {HERE['uvicorn']} of api, ui: PYSEC-0000-1")
+    assert uvicorn["found"].startswith(f"uvicorn {HERE['uvicorn']} of api, relay, ui: PYSEC-0000-1")
     assert uvicorn["todo"].startswith("uvicorn 998.1 mends it")
 
     saved = world.run("--save-advisories", "kept/advisories.json", cwd=tmp_path)
