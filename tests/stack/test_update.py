@@ -26,12 +26,14 @@ def test_an_unpacked_bundle_looks_inside_of_an_image(stack: Stack, tmp_path: Pat
     for name in ("scripts", "config"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "RELEASE").write_text("release=none\n")
-    (tmp_path / "sbom").mkdir()
+    for folder in ("sbom", "licences"):
+        (tmp_path / folder).mkdir()
     for service in ("api", "ui"):
-        run = ("docker", "run", "--rm", "--network", "none", "--volume", f"{ROOT}/scripts/bundling:/bundling:ro", "--entrypoint", "python3")
-        bill = stack.run(*run, stack.image(service), "/bundling/inventory.py", "sbom", service, "0").stdout
-        (tmp_path / f"sbom/cloister-{service}.cdx.json").write_text(bill)
-    (version,) = [one["version"] for one in json.loads(bill)["components"] if one["name"] == "uvicorn"]
+        volumes = ("--volume", f"{ROOT}/scripts/bundling:/bundling:ro", "--volume", f"{tmp_path}:/out")
+        run = ("docker", "run", "--rm", "--network", "none", "--user", "0:0", *volumes, "--entrypoint", "python3")
+        stack.run(*run, stack.image(service), "/bundling/inventory.py", f"cloister-{service}", "0", "/out")
+    bill = json.loads((tmp_path / "sbom/cloister-ui.cdx.json").read_text())
+    (version,) = [one["version"] for one in bill["components"] if one["name"] == "uvicorn"]
     with Osv(record("GHSA-0000-test-0001", "uvicorn", (version,), {"introduced": "0"}, {"fixed": "998.1"})) as osv:
         stack.run(ROOT / "scripts/update", "--osv", osv.url, "--save-advisories", tmp_path / "advisories.json")
     done = stack.run(tmp_path / "scripts/update", "--json", check=False)
@@ -43,4 +45,4 @@ def test_an_unpacked_bundle_looks_inside_of_an_image(stack: Stack, tmp_path: Pat
     (tmp_path / "advisories.json").unlink()
     done = stack.run(tmp_path / "scripts/update", "--advisories", tmp_path / "newer.json", check=False)
     assert done.returncode == 1 and "uvicorn 998.1 mends it" in done.stdout
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["RELEASE", "config", "newer.json", "sbom", "scripts"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["RELEASE", "config", "licences", "newer.json", "sbom", "scripts"]
