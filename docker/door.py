@@ -2,6 +2,8 @@
 
 Started as root with NET_ADMIN it first sets a packet filter, by which this container can answer those who come in and reach the
 gateway, and can send nothing else; then it becomes nobody, without capabilities, and only moves bytes. Knows nothing of HTTP.
+
+DOOR_GATEWAY  the gateway's name, where it is another one than gateway
 """
 
 from __future__ import annotations
@@ -77,13 +79,13 @@ def close() -> None:
 
 async def relay() -> None:
     """Serve until SIGTERM."""
-    gate = asyncio.Semaphore(MOST)
+    gate, gateway = asyncio.Semaphore(MOST), os.environ.get("DOOR_GATEWAY") or "gateway"
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         port = writer.get_extra_info("sockname")[1]
         async with gate:
             try:
-                there, back = await asyncio.wait_for(asyncio.open_connection("gateway", port, happy_eyeballs_delay=IMPATIENCE), 5)
+                there, back = await asyncio.wait_for(asyncio.open_connection(gateway, port, happy_eyeballs_delay=IMPATIENCE), 5)
             except (OSError, TimeoutError):
                 writer.transport.abort()
                 return

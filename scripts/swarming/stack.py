@@ -15,8 +15,10 @@ HEAD = """\
 # One appliance on several machines, for `docker stack deploy`; scripts/swarm sets what it leaves open.
 # Made by `python -m scripts.swarming` of compose.yaml: change that one, and make this again. Why so: docs/decisions/0007-swarm-yaml.md
 """
-BALANCER, CLUSTER, RELAY, DEPOT = "balancer:8080", "balancer:8081", "relay:8080", "depot:8080"
-STORE = "redis://store:6379"
+DEPOT, STORE = "depot:8080", "redis://store:6379"
+# A service's name leads to all of its tasks; a task's host name is a name on the networks, too. By these an answer passes through no other
+# machine than the entry that the client came to and the replica's: no third one's death can break it.
+OWN = ("gateway", "relay", "balancer")
 # What is in use by the replicas: scripts/swarm compares, and replaces them when it has changed. A label of the service, not of its tasks.
 MODEL = {"cloister.model": "${SWARM_MODEL:-}"}
 GRACE = "5m"  # for what is under way when a task is stopped
@@ -54,8 +56,11 @@ def stack(compose: str) -> dict[str, Any]:
     services["api"]["networks"] = [network.REPLICAS, network.COUNTING]
     merge(services["api"], {"environment": {"CLOISTER_API__STORE": STORE}, "deploy": {"labels": MODEL}})
     merge(services["api"], DRAINING)
-    merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": RELAY, "GATEWAY_SEVERAL": "true"}})
-    merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{RELAY}"}})
+    merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": f"{_own('relay')}:8080", "GATEWAY_SEVERAL": "true"}})
+    merge(services["door"], {"environment": {"DOOR_GATEWAY": _own("gateway")}})
+    merge(services["ui"], {"environment": {"CLOISTER_UI__API": f"http://{_own('relay')}:8080"}})
+    for name in OWN:
+        services[name]["hostname"] = _own(name)
     for ending in ("init", "copy"):  # Swarm takes a task that has ended, even well, for one that failed; scripts/swarm looks itself
         services[ending]["deploy"]["update_config"]["failure_action"] = "continue"
     for name, made in services.items():
@@ -73,10 +78,15 @@ def stack(compose: str) -> dict[str, Any]:
     }
 
 
+def _own(service: str) -> str:
+    """The name of the service's task on the same node; Swarm fills the node in."""
+    return f"{service}-{{{{.Node.ID}}}}"
+
+
 def _relay(gateway: dict[str, Any]) -> dict[str, Any]:
     return _beside(gateway, "relay") | {
         "networks": ["inside"],
-        "environment": {"RELAY_UPSTREAM": f"http://{BALANCER}", "RELAY_CLUSTER": f"http://{CLUSTER}"},
+        "environment": {"RELAY_UPSTREAM": f"http://{_own('balancer')}:8080", "RELAY_CLUSTER": f"http://{_own('balancer')}:8081"},
     }
 
 

@@ -20,7 +20,7 @@ FILE = (ROOT / "swarm.yaml").read_text()
 STACK: dict[str, Any] = yaml.safe_load(FILE)
 # Of the schema of version 3.9; what else is there is refused, or, worse, taken and forgotten (tmpfs, security_opt, build, restart).
 KNOWN = {"cap_add", "cap_drop", "deploy", "dns", "environment", "image", "logging", "networks", "ports", "read_only", "secrets"}
-KNOWN |= {"command", "healthcheck", "stop_grace_period", "stop_signal", "sysctls", "volumes"}
+KNOWN |= {"command", "healthcheck", "hostname", "stop_grace_period", "stop_signal", "sysctls", "volumes"}
 
 
 def test_swarm_yaml_is_up_to_date() -> None:
@@ -96,9 +96,12 @@ def test_only_the_replicas_reach_the_store_that_counts_for_all_of_them() -> None
 
 def test_answers_pass_through_the_relay_and_the_balancer_which_finish_them() -> None:
     services = STACK["services"]
-    assert services["gateway"]["environment"]["GATEWAY_UPSTREAM"] == "relay:8080"
-    assert services["ui"]["environment"]["CLOISTER_UI__API"] == "http://relay:8080"
-    upstream = {"RELAY_UPSTREAM": "http://balancer:8080", "RELAY_CLUSTER": "http://balancer:8081"}
+    assert services["gateway"]["environment"]["GATEWAY_UPSTREAM"] == "relay-{{.Node.ID}}:8080"
+    assert services["ui"]["environment"]["CLOISTER_UI__API"] == "http://relay-{{.Node.ID}}:8080"
+    upstream = {"RELAY_UPSTREAM": "http://balancer-{{.Node.ID}}:8080", "RELAY_CLUSTER": "http://balancer-{{.Node.ID}}:8081"}
+    assert services["door"]["environment"]["DOOR_GATEWAY"] == "gateway-{{.Node.ID}}"
+    named = {name: service["hostname"] for name, service in services.items() if "hostname" in service}
+    assert named == {name: f"{name}-{{{{.Node.ID}}}}" for name in ("gateway", "relay", "balancer")}
     assert services["relay"]["environment"] == upstream and services["relay"]["networks"] == ["inside"]
     for name in ("relay", "balancer"):
         assert services[name]["stop_grace_period"] == "5m" and services[name]["deploy"]["update_config"]["order"] == "start-first"

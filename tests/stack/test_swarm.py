@@ -12,10 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.cluster import Cluster, cluster, images, until
+from tests.stack.cluster import PROJECT, Cluster, cluster, images, until
 from tests.stack.conftest import QUESTION, ROOT, Stack
 from tests.stack.nodes import plug, pull
 
+PASSED = ("door", "gateway", "ui", "relay", "balancer")
 INSIDE = ("api", "ui", "gateway", "balancer", "relay", "store", "depot")
 
 
@@ -114,6 +115,10 @@ def test_back_again_and_to_another_model_without_a_failed_request(swarm: Cluster
 
 
 def test_a_machine_falls_silent_and_its_streams_are_told(swarm: Cluster) -> None:
+    """Also where it is an entry: what came in by the other one does not pass through its gateway, relay or balancer."""
+    swarm.swarm("take", swarm.second.docker("info", "--format", "{{.Swarm.NodeID}}").strip(), "--entry")
+    healthy = ("ps", "--quiet", "--filter", "health=healthy", "--filter", f"label=com.docker.stack.namespace={PROJECT}")
+    until(lambda: len(swarm.second.docker(*healthy).split()) == len((*PASSED, "api")), 120, swarm.explain)
     second = swarm.server(swarm.second)
     with swarm.load(6, 1000) as requests:
         time.sleep(3)
