@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+from services.engine import prepared
 from services.engine.engine import Engine
 from services.engine.pages import enlarge
 from services.engine.server import Server
@@ -39,24 +40,16 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        directory = wait_for_model(config)
+        directory = prepared.wait(config)
         # loading is native code that no Python handler can stop, and there is nothing to clean up yet
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         return asyncio.run(run(config, directory))
+    except SettingsError as error:
+        log.error("%s", error)
+        return 2
     except KeyboardInterrupt:
         return 0
-
-
-def wait_for_model(config: Settings) -> Path:
-    """The directory of the model in use, once init has published one."""
-    current, waiting = config.paths.current, False
-    while not (current / "manifest.json").exists():
-        if not waiting:
-            log.info("no model is prepared yet: waiting for init")
-            waiting = True
-        time.sleep(0.5)
-    return current.resolve()
 
 
 async def run(config: Settings, directory: Path) -> int:

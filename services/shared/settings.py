@@ -85,6 +85,7 @@ class EngineSettings:
     store: Annotated[int, Range(0, 1 << 20)]
     speculate: bool
     adapters: tuple[Path, ...]
+    model: str | None
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ elif line.startswith("network inspect"):
     sys.exit(1)
 elif line.startswith("stack deploy"):
     state["log"].append("deploy " + os.environ["CLOISTER_MODEL__NAME"])
-    state["label"] = os.environ["SWARM_MODEL"]
+    state["label"], state["opened"] = os.environ["SWARM_MODEL"], os.environ["SWARM_WANTED"]
     for name, spec in (("init", os.environ["CLOISTER_MODEL__NAME"]), ("copy", "")):
         if state["spec"].get(name) != spec:
             state["spec"][name] = spec
@@ -66,11 +66,12 @@ elif line.startswith("service ps"):
 elif line.startswith("inspect --type task"):
     print(state["tasks"][args[-1]]["version"])
 elif line.startswith("service logs"):
-    print(f"2026-01-01T00:00:00Z info    init   ready {state['spec']['init']} q8_0 0123456789ab in /models")
+    print("" if state["quiet"] else f"2026-01-01T00:00:00Z info    init   ready {state['spec']['init']} q8_0 0123456789ab in /models")
 elif line.startswith("service update"):
     copied = service == "api" and "copy@two" in state["tasks"] and state["tasks"]["copy@two"]["looks"] > 1
     if "--label-add" in line:
         state["label"] = last("--label-add").removeprefix("cloister.model=")
+        state["opened"] = last("--env-add").removeprefix("CLOISTER_ENGINE__MODEL=")
     if "--force" in line:
         state["force"][service] = state["force"].get(service, 0) + 1
         if service == "copy":
@@ -100,7 +101,16 @@ class Swarm:
         (home / "var/secrets").mkdir(parents=True)
         for name in ("api_keys", "page_password"):
             (home / "var/secrets" / name).write_text("hash\n")
-        self.state: dict[str, Any] = {"spec": {}, "force": {}, "tasks": {}, "label": "", "log": [], "fails": ""}
+        self.state: dict[str, Any] = {
+            "spec": {},
+            "force": {},
+            "tasks": {},
+            "label": "",
+            "log": [],
+            "fails": "",
+            "quiet": False,
+            "opened": "",
+        }
 
     def run(self, *arguments: str, model: str = "", fails: str = "") -> subprocess.CompletedProcess[str]:
         (self.home / "state.json").write_text(json.dumps(self.state | {"log": [], "fails": fails}))
@@ -129,10 +139,18 @@ UP = ("up", "--no-build")
 
 def test_replicas_are_replaced_only_for_another_model_and_after_all_have_it(swarm: Swarm) -> None:
     assert swarm.told(*UP, model="small") == ["deploy small", "update api"], "nothing runs that had to be replaced"
-    assert swarm.state["label"] == "small q8_0 0123456789ab"
+    assert swarm.state["label"] == swarm.state["opened"] == "small q8_0 0123456789ab"
     assert swarm.told(*UP, model="small") == ["deploy small"]
+    assert swarm.state["label"] == swarm.state["opened"] == "small q8_0 0123456789ab"
     assert swarm.told(*UP, model="large") == ["deploy large", "update copy forced", "update api forced copied"]
-    assert swarm.state["label"] == "large q8_0 0123456789ab"
+    assert swarm.state["label"] == swarm.state["opened"] == "large q8_0 0123456789ab"
+
+
+def test_where_init_logs_too_little_replicas_open_what_is_in_use(swarm: Swarm) -> None:
+    swarm.state["quiet"] = True
+    swarm.told(*UP, model="small")
+    swarm.told(*UP, model="large")
+    assert swarm.state["label"].startswith("task init") and swarm.state["opened"] == ""
 
 
 def test_rollback_goes_to_what_ran_before_and_back_again(swarm: Swarm) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.stack.cluster import PROJECT, Cluster, cluster, images, until
 from tests.stack.conftest import QUESTION, ROOT, Stack
-from tests.stack.nodes import plug, pull
+from tests.stack.nodes import Node, plug, pull
 
 PASSED = ("door", "gateway", "ui", "relay", "balancer")
 INSIDE = ("api", "ui", "gateway", "balancer", "relay", "store", "depot")
@@ -27,6 +27,11 @@ def swarm(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
     with cluster(tmp_path_factory.mktemp("swarm"), stack.env["CLOISTER_TAG"]) as made:
         made.swarm("up", "--plain", "--no-build", made.first.address)
         yield made
+
+
+def identity(node: Node) -> str:
+    """What the swarm calls the machine."""
+    return node.docker("info", "--format", "{{.Swarm.NodeID}}").strip()
 
 
 def test_one_machine_answers(swarm: Cluster) -> None:
@@ -116,7 +121,7 @@ def test_back_again_and_to_another_model_without_a_failed_request(swarm: Cluster
 
 def test_a_machine_falls_silent_and_its_streams_are_told(swarm: Cluster) -> None:
     """Also where it is an entry: what came in by the other one does not pass through its gateway, relay or balancer."""
-    swarm.swarm("take", swarm.second.docker("info", "--format", "{{.Swarm.NodeID}}").strip(), "--entry")
+    swarm.swarm("take", identity(swarm.second), "--entry")
     healthy = ("ps", "--quiet", "--filter", "health=healthy", "--filter", f"label=com.docker.stack.namespace={PROJECT}")
     until(lambda: len(swarm.second.docker(*healthy).split()) == len((*PASSED, "api")), 120, swarm.explain)
     second = swarm.server(swarm.second)
@@ -133,3 +138,16 @@ def test_a_machine_falls_silent_and_its_streams_are_told(swarm: Cluster) -> None
     assert [request for request in requests if request.began > pulled], "somebody asked afterwards"
     plug(swarm.second)
     until(lambda: len(swarm.replicas()) == 2, 120, swarm.explain)
+
+
+def test_a_machine_that_was_away_comes_back_with_the_model_of_the_others(swarm: Cluster) -> None:
+    """Over a thin line, so that it could begin with its old model long before it has the new one."""
+    gone = swarm.server(swarm.second)
+    pull(swarm.second)
+    until(lambda: swarm.first.docker("node", "inspect", "--format", "{{.Status.State}}", identity(swarm.second)).strip() == "down", 120)
+    swarm.swarm("up", "--plain", "--no-build", CLOISTER_MODEL__QUANT="q6_k")
+    assert swarm.quants() == {"q6_k"} and gone not in swarm.replicas()
+    plug(swarm.second, mbit=40)
+    until(lambda: len(swarm.replicas()) == 2 and swarm.quants() == {"q6_k"}, 180, swarm.explain)
+    assert "is not here yet" in swarm.second.docker("logs", swarm.container(swarm.second, "api"))
+    assert swarm.digest(swarm.first) == swarm.digest(swarm.second)
