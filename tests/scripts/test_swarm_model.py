@@ -54,7 +54,8 @@ elif line.startswith("stack deploy"):
             state["spec"][name] = spec
             run(name)
 elif line.startswith("service inspect"):
-    print(state["label"] if "cloister.model" in line else version(service))
+    told = f"sha256:cloister-api:0.1.0 {json.dumps(['A=b', 'CLOISTER_ENGINE__MODEL=' + state['opened'], 'C=d'])}"
+    print(state["label"] if "cloister.model" in line else told if "json .Env}}{{end}}" in line else version(service))
 elif line.startswith("service ps"):
     task = f"{service}@{last('--filter').removeprefix('node=')}"
     found = state["tasks"][task]
@@ -71,6 +72,7 @@ elif line.startswith("service update"):
     copied = service == "api" and "copy@two" in state["tasks"] and state["tasks"]["copy@two"]["looks"] > 1
     if "--label-add" in line:
         state["label"] = last("--label-add").removeprefix("cloister.model=")
+    if "--env-add" in line:
         state["opened"] = last("--env-add").removeprefix("CLOISTER_ENGINE__MODEL=")
     if "--force" in line:
         state["force"][service] = state["force"].get(service, 0) + 1
@@ -112,10 +114,10 @@ class Swarm:
             "opened": "",
         }
 
-    def run(self, *arguments: str, model: str = "", fails: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, model: str = "", fails: str = "", tag: str = "0.1.0") -> subprocess.CompletedProcess[str]:
         (self.home / "state.json").write_text(json.dumps(self.state | {"log": [], "fails": fails}))
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("CLOISTER_", "SWARM_", "HF_"))}
-        env = clean | {"PATH": f"{self.home / 'bin'}:{os.environ['PATH']}", "FAKE": str(self.home)}
+        env = clean | {"PATH": f"{self.home / 'bin'}:{os.environ['PATH']}", "FAKE": str(self.home), "CLOISTER_TAG": tag}
         if model:
             env["CLOISTER_MODEL__NAME"] = model
         done = subprocess.run([self.home / "scripts/swarm", *arguments], env=env, text=True, capture_output=True, check=False, timeout=240)
@@ -139,11 +141,18 @@ UP = ("up", "--no-build")
 
 def test_replicas_are_replaced_only_for_another_model_and_after_all_have_it(swarm: Swarm) -> None:
     assert swarm.told(*UP, model="small") == ["deploy small", "update api"], "nothing runs that had to be replaced"
-    assert swarm.state["label"] == swarm.state["opened"] == "small q8_0 0123456789ab"
     assert swarm.told(*UP, model="small") == ["deploy small"]
-    assert swarm.state["label"] == swarm.state["opened"] == "small q8_0 0123456789ab"
+    assert (swarm.state["label"], swarm.state["opened"]) == ("small q8_0 0123456789ab", ""), (
+        "they are not replaced to be told what they run"
+    )
     assert swarm.told(*UP, model="large") == ["deploy large", "update copy forced", "update api forced copied"]
     assert swarm.state["label"] == swarm.state["opened"] == "large q8_0 0123456789ab"
+
+
+def test_replicas_that_get_another_image_keep_their_model_until_all_have_the_other_one(swarm: Swarm) -> None:
+    swarm.told(*UP, model="small")
+    assert swarm.run(*UP, model="large", fails="copy", tag="later").returncode == 1
+    assert swarm.state["opened"] == "small q8_0 0123456789ab"
 
 
 def test_where_init_logs_too_little_replicas_open_what_is_in_use(swarm: Swarm) -> None:
