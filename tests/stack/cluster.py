@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,12 +196,3 @@ def _hub(folder: Path, node: Node) -> Iterator[Path]:
     finally:
         process.terminate()
         process.wait(20)
-
-
-def until(condition: Any, within: float, explain: Any = lambda: "") -> float:
-    """Wait until the condition holds; the seconds it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < within, f"not within {within} s\n{explain()}"
-        time.sleep(0.2)
-    return time.monotonic() - began

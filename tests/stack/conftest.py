@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from services.init.demo import expand
 from tests.conftest import ROOT, free_port
 from tests.stack import bundles as making
 from tests.stack import offline
+from tests.stack.waiting import wait
 from tests.stack.world import TOKEN, World, world
 
 HERE = Path(__file__).parent
@@ -66,15 +66,6 @@ class Stack:
     def ready(self, within: float = 300) -> None:
         """Wait until a model answers behind the gateway's port."""
         wait(lambda: get(f"{self.api_url}/readyz")[0] == 200, within, lambda: self.compose("logs", "--tail", "40").stdout)
-
-
-def wait(condition: Any, within: float, explain: Any = lambda: "") -> float:
-    """Until the condition holds; the seconds it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < within, f"not within {within} s\n{explain()}"
-        time.sleep(0.2)
-    return time.monotonic() - began
 
 
 def get(url: str, *, body: Any = None, headers: dict[str, str] | None = None, timeout: float = 120) -> tuple[int, bytes]:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.stack.offline import namespace, until
+from tests.stack.offline import namespace
+from tests.stack.waiting import wait
 
 NAMES = ("clsw1", "clsw2")
 CABLES = ("clsv1", "clsv2")
@@ -85,7 +86,11 @@ def _engine(home: Path, number: int, name: str) -> Iterator[Node]:
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
-        until(lambda: subprocess.run(["docker", "-H", node.host, "info"], capture_output=True, check=False).returncode == 0, 120, log)
+        wait(
+            lambda: subprocess.run(["docker", "-H", node.host, "info"], capture_output=True, check=False).returncode == 0,
+            120,
+            lambda: log.read_text()[-3000:],
+        )
         yield node
         node.docker("swarm", "leave", "--force", check=False)
     finally:

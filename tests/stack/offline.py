@@ -10,10 +10,11 @@ import contextlib
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.stack.waiting import wait
 
 NAMESPACE = "cloister-offline"
 ENTER = [shutil.which("nsenter") or "nsenter", f"--net=/run/netns/{NAMESPACE}"]
@@ -87,7 +88,7 @@ def engine(home: Path, data: Path) -> Iterator[Machine]:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     there = Machine(home, data, programs, log, environment)
     try:
-        until(lambda: there.run("docker", "info").returncode == 0, 120, log)
+        wait(lambda: there.run("docker", "info").returncode == 0, 120, lambda: log.read_text()[-3000:])
         yield there
         for container in there.docker("ps", "--all", "--quiet"):
             there.docker("rm", "--force", container)
@@ -97,10 +98,3 @@ def engine(home: Path, data: Path) -> Iterator[Machine]:
         for mounted in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             if mounted.split()[1].startswith(f"{home}/exec"):
                 subprocess.run(["umount", "--lazy", mounted.split()[1]], check=False)
-
-
-def until(condition: object, within: float, log: Path) -> None:
-    began = time.monotonic()
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() - began < within, log.read_text()[-3000:]
-        time.sleep(0.2)

@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.stack.callers import Request
-from tests.stack.cluster import PROJECT, Cluster, cluster, images, until
+from tests.stack.cluster import PROJECT, Cluster, cluster, images
 from tests.stack.conftest import QUESTION
 from tests.stack.nodes import plug, pull
+from tests.stack.waiting import wait
 
 CONVERSATIONS = 40
 SHARE = "0.4"  # of a core for each api where throughput is compared: what clients and gateway take must not be what they lack
@@ -63,7 +64,7 @@ def under_load(swarm: Cluster, what: str) -> Iterator[None]:
 
 
 def both(swarm: Cluster, within: float = 240) -> float:
-    return until(lambda: len(swarm.replicas()) == 2, within, swarm.explain)
+    return wait(lambda: len(swarm.replicas()) == 2, within, swarm.explain)
 
 
 def cached(swarm: Cluster, what: str) -> None:
@@ -95,7 +96,7 @@ def cable(swarm: Cluster) -> None:
     second = swarm.server(swarm.second)
     with swarm.load(6, 1000) as requests:
         time.sleep(5)
-        until(lambda: swarm.running(second) > 1, 60, swarm.explain)
+        wait(lambda: swarm.running(second) > 1, 60, swarm.explain)
         pull(swarm.second)
         pulled = time.time()
         time.sleep(20)
@@ -133,7 +134,7 @@ def story(swarm: Cluster) -> None:
     say("| | turn 1 | turn 2 | turn 3 | turn 4 | all | of what an earlier turn had |\n|---|---|---|---|---|---|---|")
     cached(swarm, "by conversation")
     swarm.first.docker("service", "update", "--quiet", "--env-add", "BALANCER_AFFINITY=no", f"{PROJECT}_balancer")
-    until(lambda: len(swarm.replicas()) == 2, 60, swarm.explain)
+    wait(lambda: len(swarm.replicas()) == 2, 60, swarm.explain)
     cached(swarm, "in turns (BALANCER_AFFINITY=no)")
     swarm.first.docker("service", "update", "--quiet", "--env-rm", "BALANCER_AFFINITY", f"{PROJECT}_balancer")
     both(swarm)
@@ -154,16 +155,16 @@ def rolling(swarm: Cluster) -> None:
     began = swarm.images("api")
     with under_load(swarm, "Another image"):
         run(swarm, "up", "--plain", "--no-build", CLOISTER_TAG="later")
-        until(lambda: not set(swarm.images("api")) & set(began), 300, swarm.explain)
+        wait(lambda: not set(swarm.images("api")) & set(began), 300, swarm.explain)
         both(swarm)
     with under_load(swarm, "Back"):
         run(swarm, "rollback")
-        until(lambda: swarm.images("api") == began, 300, swarm.explain)
+        wait(lambda: swarm.images("api") == began, 300, swarm.explain)
         both(swarm)
     was = swarm.digest(swarm.first)
     with under_load(swarm, "Another quant of the model"):
         run(swarm, "up", "--plain", "--no-build", **Q8)
-        until(
+        wait(
             lambda: was not in (found := [swarm.digest(node) for node in (swarm.first, swarm.second)]) and len(set(found)) == 1,
             300,
             swarm.explain,
@@ -171,7 +172,7 @@ def rolling(swarm: Cluster) -> None:
         both(swarm)
     with under_load(swarm, "Back to the model before"):
         run(swarm, "up", "--plain", "--no-build")
-        until(lambda: {swarm.digest(node) for node in (swarm.first, swarm.second)} == {was}, 300, swarm.explain)
+        wait(lambda: {swarm.digest(node) for node in (swarm.first, swarm.second)} == {was}, 300, swarm.explain)
         both(swarm)
 
 
@@ -183,7 +184,7 @@ def grow(swarm: Cluster) -> None:
     for number in (1, 2, 3):
         two = throughput(swarm)
         swarm.first.docker("node", "update", "--label-rm", "cloister.api", second)
-        until(lambda: len(swarm.replicas()) == 1, 120, swarm.explain)
+        wait(lambda: len(swarm.replicas()) == 1, 120, swarm.explain)
         one = throughput(swarm)
         swarm.first.docker("node", "update", "--label-add", "cloister.api=true", second)
         both(swarm)

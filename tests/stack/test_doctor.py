@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.stack.conftest import ROOT, Stack, wait
+from tests.stack.conftest import ROOT, Stack
+from tests.stack.waiting import wait
 
 
 def doctor(stack: Stack, *options: str) -> dict[tuple[str, str], str]:

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Request, sync_playwright
 
-from tests.stack.conftest import ROOT, Stack, ask, get, wait
+from tests.stack.conftest import ROOT, Stack, ask, get
+from tests.stack.waiting import wait
 
 # Takes one WebSocket and sends back every frame of four letters without its mask.
 ECHO = """

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.stack.conftest import QUESTION, ROOT, SERVICES, Stack, ask, get, wait
+from tests.stack.conftest import QUESTION, ROOT, SERVICES, Stack, ask, get
+from tests.stack.waiting import wait
 
 
 def test_chickens_and_rabbits_through_both_ports(stack: Stack) -> None:

@@ -18,7 +18,8 @@ import pytest
 from tests.conftest import ROOT, free_port
 from tests.stack import offline
 from tests.stack.bundles import Bundles, digest, release
-from tests.stack.conftest import QUESTION, wait
+from tests.stack.conftest import QUESTION
+from tests.stack.waiting import wait
 
 PROGRAMS = (
     "awk base32 base64 bash cat chmod comm cp cut date df dirname env grep head id install ln ls mkdir mktemp mv readlink rm sed setsid sh "

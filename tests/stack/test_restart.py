@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.conftest import HERE, Stack, ask, get, project, succeeds, wait
+from tests.stack.conftest import HERE, Stack, ask, get, project, succeeds
+from tests.stack.waiting import wait
 from tests.stack.world import World
 
 HOME = Path(os.environ.get("ENGINE_HOME", "/var/tmp/engine"))  # as tests/stack/engine has it

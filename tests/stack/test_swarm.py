@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.cluster import PROJECT, Cluster, cluster, images, until
+from tests.stack.cluster import PROJECT, Cluster, cluster, images
 from tests.stack.conftest import QUESTION, ROOT, Stack
 from tests.stack.nodes import Node, plug, pull
+from tests.stack.waiting import wait
 
 PASSED = ("door", "gateway", "ui", "relay", "balancer")
 INSIDE = ("api", "ui", "gateway", "balancer", "relay", "store", "depot")
@@ -38,14 +39,14 @@ def test_one_machine_answers(swarm: Cluster) -> None:
     status, said = swarm.ask("/v1/chat/completions", {"messages": [{"role": "user", "content": QUESTION}]})
     answer = said["choices"][0]["message"]["content"]
     assert status == 200 and "23" in answer and "12" in answer
-    until(lambda: len(swarm.replicas()) == 1, 20, swarm.explain)
+    wait(lambda: len(swarm.replicas()) == 1, 20, swarm.explain)
 
 
 def test_another_machine_joins_and_the_first_one_does_not_notice(swarm: Cluster) -> None:
     before, asked = swarm.tasks("api")[0], swarm.journal.read_text()
     with swarm.load(3, 60) as requests:
         swarm.swarm("join", swarm.second.host)
-        until(lambda: len(swarm.replicas()) == 2, 180, swarm.explain)
+        wait(lambda: len(swarm.replicas()) == 2, 180, swarm.explain)
         time.sleep(3)
     assert requests and not (lost := [request for request in requests if request.failed]), lost
     assert swarm.tasks("api")[0] == before
@@ -101,7 +102,7 @@ def test_another_image_comes_without_a_failed_request(swarm: Cluster) -> None:
     others = [swarm.tasks(service) for service in ("gateway", "ui", "balancer")]
     with swarm.load(3, 200) as requests:
         swarm.swarm("up", "--plain", "--no-build", CLOISTER_TAG="later")
-        until(lambda: swarm.images("api") == [later, later] and len(swarm.replicas()) == 2, 180, swarm.explain)
+        wait(lambda: swarm.images("api") == [later, later] and len(swarm.replicas()) == 2, 180, swarm.explain)
     assert len(requests) > 5 and not (lost := [request for request in requests if request.failed]), lost
     assert [swarm.tasks(service) for service in ("gateway", "ui", "balancer")] == others
 
@@ -111,23 +112,23 @@ def test_back_again_and_to_another_model_without_a_failed_request(swarm: Cluster
     before = swarm.first.docker("image", "inspect", "--format", "{{.Id}}", f"cloister-api:{tag}")
     with swarm.load(3, 200) as requests:
         swarm.swarm("rollback")
-        until(lambda: swarm.images("api") == [before, before] and len(swarm.replicas()) == 2, 180, swarm.explain)
+        wait(lambda: swarm.images("api") == [before, before] and len(swarm.replicas()) == 2, 180, swarm.explain)
         swarm.swarm("up", "--plain", "--no-build", CLOISTER_MODEL__QUANT="q8_0")
-        until(lambda: len(swarm.replicas()) == 2, 180, swarm.explain)
+        wait(lambda: len(swarm.replicas()) == 2, 180, swarm.explain)
     assert len(requests) > 5 and not (lost := [request for request in requests if request.failed]), lost
     assert was != swarm.digest(swarm.first) == swarm.digest(swarm.second)
-    until(lambda: swarm.quants() == {"q8_0"}, 60, swarm.explain)
+    wait(lambda: swarm.quants() == {"q8_0"}, 60, swarm.explain)
 
 
 def test_a_machine_falls_silent_and_its_streams_are_told(swarm: Cluster) -> None:
     """Also where it is an entry: what came in by the other one does not pass through its gateway, relay or balancer."""
     swarm.swarm("take", identity(swarm.second), "--entry")
     healthy = ("ps", "--quiet", "--filter", "health=healthy", "--filter", f"label=com.docker.stack.namespace={PROJECT}")
-    until(lambda: len(swarm.second.docker(*healthy).split()) == len((*PASSED, "api")), 120, swarm.explain)
+    wait(lambda: len(swarm.second.docker(*healthy).split()) == len((*PASSED, "api")), 120, swarm.explain)
     second = swarm.server(swarm.second)
     with swarm.load(6, 1000) as requests:
         time.sleep(3)
-        until(lambda: swarm.running(second) > 0, 60, swarm.explain)
+        wait(lambda: swarm.running(second) > 0, 60, swarm.explain)
         pull(swarm.second)
         pulled = time.time()
         time.sleep(15)
@@ -137,17 +138,17 @@ def test_a_machine_falls_silent_and_its_streams_are_told(swarm: Cluster) -> None
     ), cut
     assert [request for request in requests if request.began > pulled], "somebody asked afterwards"
     plug(swarm.second)
-    until(lambda: len(swarm.replicas()) == 2, 120, swarm.explain)
+    wait(lambda: len(swarm.replicas()) == 2, 120, swarm.explain)
 
 
 def test_a_machine_that_was_away_comes_back_with_the_model_of_the_others(swarm: Cluster) -> None:
     """Over a thin line, so that it could begin with its old model long before it has the new one."""
     gone = swarm.server(swarm.second)
     pull(swarm.second)
-    until(lambda: swarm.first.docker("node", "inspect", "--format", "{{.Status.State}}", identity(swarm.second)).strip() == "down", 120)
+    wait(lambda: swarm.first.docker("node", "inspect", "--format", "{{.Status.State}}", identity(swarm.second)).strip() == "down", 120)
     swarm.swarm("up", "--plain", "--no-build", CLOISTER_MODEL__QUANT="q6_k")
     assert swarm.quants() == {"q6_k"} and gone not in swarm.replicas()
     plug(swarm.second, mbit=40)
-    until(lambda: len(swarm.replicas()) == 2 and swarm.quants() == {"q6_k"}, 180, swarm.explain)
+    wait(lambda: len(swarm.replicas()) == 2 and swarm.quants() == {"q6_k"}, 180, swarm.explain)
     assert "is not here yet" in swarm.second.docker("logs", swarm.container(swarm.second, "api"))
     assert swarm.digest(swarm.first) == swarm.digest(swarm.second)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.stack.bundles import ASK, SHELLS, Bundles
-from tests.stack.conftest import QUESTION, wait
+from tests.stack.conftest import QUESTION
 from tests.stack.nodes import Node, nodes
+from tests.stack.waiting import wait
 
 NAMES = ("clsb1", "clsb2")
 SERVERS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:2020/stats;csv', timeout=5).read().decode())"

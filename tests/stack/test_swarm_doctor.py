@@ -17,8 +17,9 @@ import pytest
 from scripts.diagnosis.finding import Finding
 from tests.conftest import ROOT, environment
 from tests.doctor.conftest import one
-from tests.stack.conftest import Stack, wait
-from tests.stack.offline import namespace, until
+from tests.stack.conftest import Stack
+from tests.stack.offline import namespace
+from tests.stack.waiting import wait
 
 NAME, ADDRESS = "clsdoctor", "10.206.0.1"
 NOWHERE = "sha256:" + "0" * 64
@@ -60,7 +61,7 @@ def lonely(engine: str, tmp_path: Path) -> Iterator[Engine]:
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
         try:
-            until(lambda: there.run("docker", "info").returncode == 0, 120, log)
+            wait(lambda: there.run("docker", "info").returncode == 0, 120, lambda: log.read_text()[-3000:])
             yield there
             there.run("docker", "swarm", "leave", "--force")
         finally:
