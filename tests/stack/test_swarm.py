@@ -126,9 +126,9 @@ def test_a_machine_falls_silent_and_its_streams_are_told(swarm: Cluster) -> None
     healthy = ("ps", "--quiet", "--filter", "health=healthy", "--filter", f"label=com.docker.stack.namespace={PROJECT}")
     wait(lambda: len(swarm.second.docker(*healthy).split()) == len((*PASSED, "api")), 120, swarm.explain)
     second = swarm.server(swarm.second)
-    with swarm.load(6, 1000) as requests:
+    with swarm.load(12, 1000) as requests:
         time.sleep(3)
-        wait(lambda: swarm.running(second) > 0, 60, swarm.explain)
+        wait(lambda: swarm.running(second) > 1, 60, swarm.explain)  # so many that each takes seconds: they still run a moment later
         pull(swarm.second)
         pulled = time.time()
         time.sleep(15)
