@@ -57,6 +57,8 @@ def fill(environ: Mapping[str, str]) -> dict[str, str]:
         "GATEWAY_OPTIONS": f"default_sni {nameless.strip('[]')}" if names else "",
         "GATEWAY_PATH": f"uri strip_prefix {path}" if path else "",
         "GATEWAY_UI": PAGES if several == "true" else PAGE,
+        # On a swarm what is behind is replaced while others answer: a request on an old connection could be lost to one that just stops.
+        "GATEWAY_CONNECTIONS": "keepalive off" if several == "true" else "",
         "GATEWAY_TRUST": "trusted_proxies private_ranges" if proxied == "true" else "",
     }
 

@@ -3,15 +3,16 @@
 
 # Another model is in use only once all nodes have it. What the replicas run is a label of their service, so any manager knows.
 follow_model() {
-  local first model
+  local first model labels
   mapfile -t first < <(nodes first)
   ((${#first[@]})) || { say "the first node is away, so the model stays as it is: scripts/swarm first NODE names another one"; return; }
   say "waiting for the model: scripts/swarm status tells more"
   settle init "${first[@]}"
   model=$(prepared "${first[0]}")
   [[ $model != "$SWARM_MODEL" ]] || return 0
+  labels=(--label-add "cloister.model=$model" --label-add "cloister.opens=$(opened "$model")")
   if [[ -z $SWARM_MODEL ]]; then # nothing ran before
-    docker service update --detach --quiet --label-add "cloister.model=$model" "${stack}_api" >/dev/null
+    docker service update --detach --quiet "${labels[@]}" "${stack}_api" >/dev/null
     return
   fi
   say "another model, $model: the other nodes copy it"
@@ -19,17 +20,11 @@ follow_model() {
   mapfile -t first < <(comm -23 <(nodes api | sort) <(nodes first | sort))
   settle copy "${first[@]}"
   say "replacing the replicas, one after the other"
-  timeout "$((within > SECONDS ? within - SECONDS : 1))" docker service update --detach=false --quiet --force --label-add "cloister.model=$model" \
-    --env-add "CLOISTER_ENGINE__MODEL=$(opened "$model")" "${stack}_api" >/dev/null ||
+  timeout "$((within > SECONDS ? within - SECONDS : 1))" docker service update --detach=false --quiet --force "${labels[@]}" "${stack}_api" >/dev/null ||
     die "not all replicas run with it: docker service ps ${stack}_api"
 }
 
 opened() { [[ $1 == task\ * ]] || echo "$1"; } # what an engine can be told to open: not what is known by its run only
-named() { # the model that replicas are told to open at first: what they run. None, where they were not told before and have no other reason to be replaced
-  local there
-  there=$(docker service inspect --format '{{with .Spec.TaskTemplate.ContainerSpec}}{{.Image}} {{json .Env}}{{end}}' "${stack}_api" 2>/dev/null) || return 0
-  [[ $there == "$SWARM_IMAGE_API "* && $there != *'"CLOISTER_ENGINE__MODEL='[!\"]* ]] || opened "$SWARM_MODEL"
-}
 
 nodes() { docker node ls --filter "node.label=cloister.$1=true" --format '{{.ID}} {{.Status}} {{.Availability}}' | awk '$2 == "Ready" && $3 == "Active" {print $1}'; }
 # What of a task's specification makes it another one. Not all of it: a service shows empty parts that its tasks don't.

@@ -16,12 +16,13 @@ HEAD = """\
 # Made by `python -m scripts.swarming` of compose.yaml: change that one, and make this again. Why so: docs/decisions/0007-swarm-yaml.md
 """
 DEPOT, STORE = "depot:8080", "redis://store:6379"
-# A service's name leads to all of its tasks; a task's host name is a name on the networks, too. By these an answer passes through no other
-# machine than the entry that the client came to and the replica's: no third one's death can break it.
+# A service's name leads to all of its tasks; a task's host name is a name on the networks, too. By these an answer of the API passes
+# through the entry that the client came to and the replica's node, and no third one, whose death could break it.
 OWN = ("gateway", "relay", "balancer")
-# What the replicas run: scripts/swarm compares, and replaces them when it has changed. A label of the service, not of its tasks; and what
-# a replica opens, whatever init has made or is not copied yet.
-MODEL, WANTED = {"cloister.model": "${SWARM_MODEL:-}"}, {"CLOISTER_ENGINE__MODEL": "${SWARM_WANTED:-}"}
+# What the replicas run: scripts/swarm compares, and replaces them when it has changed. Labels of the service, not of its tasks: a new one
+# replaces nothing, and whatever begins from then on opens that model, whatever init has made or is not copied yet.
+MODEL = {"cloister.model": "${SWARM_MODEL:-}", "cloister.opens": "${SWARM_OPENS:-}"}
+OPENS = {"CLOISTER_ENGINE__MODEL": '{{index .Service.Labels "cloister.opens"}}'}
 GRACE = "5m"  # for what is under way when a task is stopped
 # Swarm replaces what is not healthy. A node whose cores all compute answers late: only what has said nothing for 2 minutes is stuck.
 STUCK = {"interval": "10s", "timeout": "10s", "retries": 12}
@@ -55,7 +56,7 @@ def stack(compose: str) -> dict[str, Any]:
     services["depot"] = _depot(given["services"]["gateway"], services["init"])
     services["copy"] = _copy(given["services"]["init"], given["services"]["gateway"])
     services["api"]["networks"] = [network.REPLICAS, network.COUNTING]
-    merge(services["api"], {"environment": {"CLOISTER_API__STORE": STORE} | WANTED, "deploy": {"labels": MODEL}})
+    merge(services["api"], {"environment": {"CLOISTER_API__STORE": STORE} | OPENS, "deploy": {"labels": MODEL}})
     merge(services["api"], DRAINING)
     merge(services["gateway"], {"environment": {"GATEWAY_UPSTREAM": f"{_own('relay')}:8080", "GATEWAY_SEVERAL": "true"}})
     merge(services["door"], {"environment": {"DOOR_GATEWAY": _own("gateway")}})

@@ -17,7 +17,7 @@ from services.engine.pages import enlarge
 from services.engine.server import Server
 from services.engine.threads import Threads, waited
 from services.engine.worker import Worker
-from services.shared import VERSION, hardware, logs, settings, wire
+from services.shared import VERSION, files, hardware, logs, settings, wire
 from services.shared.settings import Settings, SettingsError
 
 log = logging.getLogger("engine")
@@ -40,7 +40,10 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
+        config.paths.opened.unlink(missing_ok=True)
         directory = prepared.wait(config)
+        config.paths.run.mkdir(parents=True, exist_ok=True)
+        files.link(directory, config.paths.opened)
         # loading is native code that no Python handler can stop, and there is nothing to clean up yet
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)

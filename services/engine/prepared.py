@@ -17,8 +17,9 @@ from services.shared.manifest import ManifestError
 from services.shared.settings import Settings, SettingsError
 
 log = logging.getLogger("engine")
-# Seconds without a sign that init or the copying is at work; after them, another model than the wanted one is better than none.
-PATIENCE = 30.0
+# Seconds without a sign that init or the copying is at work: a large file is flushed to a slow disk without one, and a new attempt of the
+# copying takes its time to begin. After them, another model than the wanted one is better than none.
+PATIENCE = 300.0
 NONE = "no model is prepared yet: waiting for init"
 
 

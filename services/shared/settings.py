@@ -69,6 +69,11 @@ class PathSettings:
         return self.run / "engine.sock"
 
     @property
+    def opened(self) -> Path:
+        """A link to the directory of the model that the engine has opened: on a swarm it can be another one than the current one."""
+        return self.run / "model"
+
+    @property
     def current(self) -> Path:
         """The link to the directory of the model in use."""
         return self.volume / "current"

@@ -7,6 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,8 +82,20 @@ def test_one_that_is_being_brought_is_waited_for(made: Path, home: Path) -> None
         wait_for(lambda: "the model other q8_0 abababababab is not here yet" in process.text())
         assert not process.socket.exists()
         there = another(made)
-        assert Path(process.connect().hello.model) == there
+        assert Path(process.connect().hello.model) == there == (home / "run/model").resolve()
         assert process.text().count("not here yet") == 1
+
+
+def test_a_sign_of_work_is_worth_more_than_patience(made: Path, home: Path, config: Config) -> None:
+    progress = home / "run/progress.json"
+    progress.parent.mkdir()
+    Progress("running", "other", "q8_0", "fetch", updated=time.time() + 3600).write(progress)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(prepared.wait, config("other q8_0 " + "ab" * 6), patience=0.6)
+        with pytest.raises(TimeoutError):
+            waiting.result(2.5)
+        there = another(made)
+        assert waiting.result(10) == there
 
 
 def test_who_brings_it_and_is_gone_is_not_waited_for(made: Path, home: Path, config: Config) -> None:

@@ -27,7 +27,8 @@ def version(service):
 
 def run(service):
     for node in ("one",) if service == "init" else ("two",):
-        state["tasks"][f"{service}@{node}"] = {"version": version(service), "looks": 0}
+        state["runs"] += 1
+        state["tasks"][f"{service}@{node}"] = {"version": version(service), "looks": 0, "run": state["runs"]}
 
 def last(flag):
     return args[args.index(flag) + 1]
@@ -48,32 +49,30 @@ elif line.startswith("network inspect"):
     sys.exit(1)
 elif line.startswith("stack deploy"):
     state["log"].append("deploy " + os.environ["CLOISTER_MODEL__NAME"])
-    state["label"], state["opened"] = os.environ["SWARM_MODEL"], os.environ["SWARM_WANTED"]
+    state["label"], state["opened"] = os.environ["SWARM_MODEL"], os.environ["SWARM_OPENS"]
     for name, spec in (("init", os.environ["CLOISTER_MODEL__NAME"]), ("copy", "")):
         if state["spec"].get(name) != spec:
             state["spec"][name] = spec
             run(name)
 elif line.startswith("service inspect"):
-    told = f"sha256:cloister-api:0.1.0 {json.dumps(['A=b', 'CLOISTER_ENGINE__MODEL=' + state['opened'], 'C=d'])}"
-    print(state["label"] if "cloister.model" in line else told if "json .Env}}{{end}}" in line else version(service))
+    print(state["label"] if "cloister.model" in line else version(service))
 elif line.startswith("service ps"):
     task = f"{service}@{last('--filter').removeprefix('node=')}"
     found = state["tasks"][task]
     found["looks"] += 1
     fails = state["fails"] == service and found["looks"] > 1
-    print(task, "Failed" if fails else "Complete" if found["looks"] > 1 else "Running", "3 seconds ago")
+    print(f"{task}#{found['run']}", "Failed" if fails else "Complete" if found["looks"] > 1 else "Running", "3 seconds ago")
     if fails and service == "init":
         state["spec"]["init"] = "taken back"
 elif line.startswith("inspect --type task"):
-    print(state["tasks"][args[-1]]["version"])
+    print(state["tasks"][args[-1].partition("#")[0]]["version"])
 elif line.startswith("service logs"):
     print("" if state["quiet"] else f"2026-01-01T00:00:00Z info    init   ready {state['spec']['init']} q8_0 0123456789ab in /models")
 elif line.startswith("service update"):
     copied = service == "api" and "copy@two" in state["tasks"] and state["tasks"]["copy@two"]["looks"] > 1
     if "--label-add" in line:
-        state["label"] = last("--label-add").removeprefix("cloister.model=")
-    if "--env-add" in line:
-        state["opened"] = last("--env-add").removeprefix("CLOISTER_ENGINE__MODEL=")
+        labels = dict(label.split("=", 1) for label in args if label.startswith("cloister."))
+        state["label"], state["opened"] = labels["cloister.model"], labels["cloister.opens"]
     if "--force" in line:
         state["force"][service] = state["force"].get(service, 0) + 1
         if service == "copy":
@@ -111,6 +110,7 @@ class Swarm:
             "log": [],
             "fails": "",
             "quiet": False,
+            "runs": 0,
             "opened": "",
         }
 
@@ -142,9 +142,7 @@ UP = ("up", "--no-build")
 def test_replicas_are_replaced_only_for_another_model_and_after_all_have_it(swarm: Swarm) -> None:
     assert swarm.told(*UP, model="small") == ["deploy small", "update api"], "nothing runs that had to be replaced"
     assert swarm.told(*UP, model="small") == ["deploy small"]
-    assert (swarm.state["label"], swarm.state["opened"]) == ("small q8_0 0123456789ab", ""), (
-        "they are not replaced to be told what they run"
-    )
+    assert swarm.state["label"] == swarm.state["opened"] == "small q8_0 0123456789ab"
     assert swarm.told(*UP, model="large") == ["deploy large", "update copy forced", "update api forced copied"]
     assert swarm.state["label"] == swarm.state["opened"] == "large q8_0 0123456789ab"
 
@@ -159,7 +157,7 @@ def test_where_init_logs_too_little_replicas_open_what_is_in_use(swarm: Swarm) -
     swarm.state["quiet"] = True
     swarm.told(*UP, model="small")
     swarm.told(*UP, model="large")
-    assert swarm.state["label"].startswith("task init") and swarm.state["opened"] == ""
+    assert swarm.state["label"].startswith("task init@one#") and swarm.state["opened"] == ""
 
 
 def test_rollback_goes_to_what_ran_before_and_back_again(swarm: Swarm) -> None:

@@ -136,5 +136,5 @@ def test_one_node_prepares_the_model_and_the_others_copy_it() -> None:
     shown = [mounted for mounted in depot["volumes"] if mounted["type"] == "volume"]
     assert {mounted["source"] for mounted in shown} == {"model", "progress"} and all(mounted["read_only"] for mounted in shown)
     assert "secrets" not in depot and depot["command"][3] == "docker/Caddyfile.depot"
-    assert STACK["services"]["api"]["deploy"]["labels"] == {"cloister.model": "${SWARM_MODEL:-}"}
-    assert STACK["services"]["api"]["environment"]["CLOISTER_ENGINE__MODEL"] == "${SWARM_WANTED:-}"
+    assert STACK["services"]["api"]["deploy"]["labels"] == {"cloister.model": "${SWARM_MODEL:-}", "cloister.opens": "${SWARM_OPENS:-}"}
+    assert STACK["services"]["api"]["environment"]["CLOISTER_ENGINE__MODEL"] == '{{index .Service.Labels "cloister.opens"}}'

@@ -118,6 +118,9 @@ def test_back_again_and_to_another_model_without_a_failed_request(swarm: Cluster
     assert len(requests) > 5 and not (lost := [request for request in requests if request.failed]), lost
     assert was != swarm.digest(swarm.first) == swarm.digest(swarm.second)
     wait(lambda: swarm.quants() == {"q8_0"}, 60, swarm.explain)
+    there = [swarm.tasks(service) for service in ("api", "gateway", "relay", "balancer")]
+    swarm.swarm("up", "--plain", "--no-build", CLOISTER_MODEL__QUANT="q8_0")
+    assert [swarm.tasks(service) for service in ("api", "gateway", "relay", "balancer")] == there, "nothing has changed"
 
 
 def test_a_machine_falls_silent_and_its_streams_are_told(swarm: Cluster) -> None:

@@ -163,8 +163,9 @@ def _container(cluster: Cluster, docker: Docker, short: str) -> str:
 
 
 def _model(cluster: Cluster, docker: Docker) -> Told:
-    found = _container(cluster, docker, "api")
-    return docker.told("exec", found, "cat", "var/volume/current/manifest.json") if found else Told()
+    """Of the model that the engine has opened, or of the one in the volume while it has none."""
+    found, read = _container(cluster, docker, "api"), "cat var/run/model/manifest.json 2>/dev/null || cat var/volume/current/manifest.json"
+    return docker.told("exec", found, "sh", "-c", read) if found else Told()
 
 
 def _balancer(cluster: Cluster, docker: Docker) -> str:

@@ -71,7 +71,7 @@ def _server(task: Told, cluster: Cluster) -> str:
 
 
 def _models(cluster: Cluster, notes: Notes) -> None:
-    """By what each api has in its volume; every byte was compared with it when it was loaded."""
+    """By the manifest of what each engine has opened."""
     hashes: dict[str, list[str]] = {}
     titles = {}
     for machine in cluster.machines:
