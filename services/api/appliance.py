@@ -229,7 +229,7 @@ class Appliance:
         model = self._model
         return {
             "state": self.state(),
-            "notice": now.notice if now else None,
+            "notice": now.notice if now and (model is None or now.model == model.manifest.name) else None,  # not of another model
             "error": self._broken or (now.error if now and self.state() == "failed" else None),
             "progress": status.preparation(now) if now else None,
             "model": status.model(model, self._config.api.max_tokens) if model and self.engine.hello else None,

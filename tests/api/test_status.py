@@ -104,6 +104,14 @@ def test_prepared_but_not_loaded_yet(early: Stand) -> None:
     assert (seen["state"], seen["error"], seen["notice"]) == ("loading", None, "The demo model stands in.")
 
 
+def test_a_notice_is_of_the_model_that_answers(early: Stand) -> None:
+    """Not of one that init has made since, and which a replica of a swarm does not open before all have it."""
+    early.engine_up()
+    for model, notice in (("scripted", "It stands in."), ("demo", None)):
+        running(state="ready", step=None, model=model, notice="It stands in.").write(early.config.paths.progress)
+        assert (status(early)["state"], status(early)["notice"]) == ("ready", notice)
+
+
 def test_ready(api: Stand) -> None:
     seen = status(api)
     assert seen["state"] == "ready" and seen["error"] is None and seen["version"] == VERSION
