@@ -19,9 +19,11 @@ from services.init.demo import expand
 from tests.conftest import ROOT
 from tests.stack.callers import Request
 from tests.stack.nodes import ADDRESSES, Node, nodes
+from tests.stack.waiting import wait
 
 PROJECT, REPO, HUB_PORT = "cloister", "someone/demo", 8100
 API = f"http://{ADDRESSES[0]}:8000"
+ENTRY = ("door", "gateway", "ui", "relay", "balancer")  # of each machine that people come in by
 PAGE = f"http://{ADDRESSES[0]}:7860"
 
 
@@ -59,6 +61,16 @@ class Cluster:
         """The id of the service's newest running container on that machine, empty without one."""
         found = node.docker("ps", "--quiet", "--filter", f"label=com.docker.swarm.service.name={PROJECT}_{service}").split()
         return found[0] if found else ""
+
+    def open(self, node: Node) -> None:
+        """Let people come in by that machine, too, and wait until they can."""
+        self.swarm("take", node.identity(), "--entry")
+        healthy = ("ps", "--quiet", "--filter", "health=healthy", "--filter", f"label=com.docker.stack.namespace={PROJECT}")
+        wait(lambda: len(node.docker(*healthy).split()) == len((*ENTRY, "api")), 120, self.explain)
+
+    def state(self, node: Node) -> str:
+        """What the first machine thinks of that one: ready or down."""
+        return self.first.docker("node", "inspect", "--format", "{{.Status.State}}", node.identity()).strip()
 
     def tasks(self, service: str) -> list[str]:
         """The ids of the containers that were ever started for a service, by machine."""

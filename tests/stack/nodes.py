@@ -33,6 +33,10 @@ class Node:
         """As docker -H takes it."""
         return f"unix://{self.home}/docker.sock"
 
+    def identity(self) -> str:
+        """What the swarm that it belongs to calls it."""
+        return self.docker("info", "--format", "{{.Swarm.NodeID}}").strip()
+
     def inside(self, *command: str | Path, check: bool = True, timeout: float = 600) -> str:
         """A command in the machine's network; what it says."""
         enter = ["nsenter", f"--net=/run/netns/{self.name}"]

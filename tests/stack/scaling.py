@@ -23,6 +23,7 @@ from tests.stack.nodes import plug, pull
 from tests.stack.waiting import wait
 
 CONVERSATIONS = 40
+CLIENTS = 12  # so many that each takes seconds
 SHARE = "0.4"  # of a core for each api where throughput is compared: what clients and gateway take must not be what they lack
 Q8 = {"CLOISTER_MODEL__QUANT": "q8_0"}
 
@@ -94,7 +95,7 @@ def isolation(swarm: Cluster) -> None:
 
 def cable(swarm: Cluster) -> None:
     second = swarm.server(swarm.second)
-    with swarm.load(6, 1000) as requests:
+    with swarm.load(CLIENTS, 1000) as requests:
         time.sleep(5)
         wait(lambda: swarm.running(second) > 1, 60, swarm.explain)
         pull(swarm.second)
@@ -140,10 +141,31 @@ def story(swarm: Cluster) -> None:
     both(swarm)
     title("Rolling updates while three clients stream")
     rolling(swarm)
-    title("A cable is pulled while six clients stream")
+    title("The second machine becomes an entry, and what passes answers on is replaced while three clients stream")
+    swarm.open(swarm.second)
+    for service in ("relay", "balancer", "gateway"):
+        with under_load(swarm, f"Another {service} on both machines"):
+            swarm.first.docker("service", "update", "--force", "--detach=false", "--quiet", f"{PROJECT}_{service}")
+    title(f"The cable is pulled while {CLIENTS} clients stream")
     cable(swarm)
     title(f"Throughput, each api with {SHARE} of a core")
     grow(swarm)
+    title("The second machine is away while the model changes, and comes back over a line of 40 Mbit/s")
+    away(swarm)
+
+
+def away(swarm: Cluster) -> None:
+    pull(swarm.second)
+    wait(lambda: swarm.state(swarm.second) == "down", 120, swarm.explain)
+    run(swarm, "up", "--plain", "--no-build", CLOISTER_MODEL__QUANT="q6_k")
+    plug(swarm.second, mbit=40)
+    took = wait(lambda: len(swarm.replicas()) == 2 and swarm.quants() == {"q6_k"}, 240, swarm.explain)
+    digests = {swarm.digest(node) for node in (swarm.first, swarm.second)}
+    say(f"{took:.0f} s after the cable is in again both answer. sha256 of the model on both: {', '.join(digests)}. Its api said:\n")
+    said = swarm.second.docker("logs", swarm.container(swarm.second, "api"), check=False)
+    say(
+        "```\n" + "\n".join(line for line in said.splitlines() if " engine " in line and ("not here" in line or "loaded" in line)) + "\n```"
+    )
 
 
 def rolling(swarm: Cluster) -> None:
@@ -177,7 +199,7 @@ def rolling(swarm: Cluster) -> None:
 
 
 def grow(swarm: Cluster) -> None:
-    second = swarm.second.docker("info", "--format", "{{.Swarm.NodeID}}").strip()
+    second = swarm.second.identity()
     run(swarm, "up", "--plain", "--no-build", CLOISTER_API_CPUS=SHARE, CLOISTER_ENGINE__THREADS="1")
     both(swarm)
     say("| round | 1 replica | 2 replicas | ratio |\n|---|---|---|---|")

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.cluster import PROJECT, Cluster, cluster, images
+from tests.stack.cluster import Cluster, cluster, images
 from tests.stack.conftest import QUESTION, ROOT, Stack
-from tests.stack.nodes import Node, plug, pull
+from tests.stack.nodes import plug, pull
 from tests.stack.waiting import wait
 
-PASSED = ("door", "gateway", "ui", "relay", "balancer")
 INSIDE = ("api", "ui", "gateway", "balancer", "relay", "store", "depot")
 
 
@@ -28,11 +27,6 @@ def swarm(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
     with cluster(tmp_path_factory.mktemp("swarm"), stack.env["CLOISTER_TAG"]) as made:
         made.swarm("up", "--plain", "--no-build", made.first.address)
         yield made
-
-
-def identity(node: Node) -> str:
-    """What the swarm calls the machine."""
-    return node.docker("info", "--format", "{{.Swarm.NodeID}}").strip()
 
 
 def test_one_machine_answers(swarm: Cluster) -> None:
@@ -125,9 +119,7 @@ def test_back_again_and_to_another_model_without_a_failed_request(swarm: Cluster
 
 def test_a_machine_falls_silent_and_its_streams_are_told(swarm: Cluster) -> None:
     """Also where it is an entry: what came in by the other one does not pass through its gateway, relay or balancer."""
-    swarm.swarm("take", identity(swarm.second), "--entry")
-    healthy = ("ps", "--quiet", "--filter", "health=healthy", "--filter", f"label=com.docker.stack.namespace={PROJECT}")
-    wait(lambda: len(swarm.second.docker(*healthy).split()) == len((*PASSED, "api")), 120, swarm.explain)
+    swarm.open(swarm.second)
     second = swarm.server(swarm.second)
     with swarm.load(12, 1000) as requests:
         time.sleep(3)
@@ -148,7 +140,7 @@ def test_a_machine_that_was_away_comes_back_with_the_model_of_the_others(swarm: 
     """Over a thin line, so that it could begin with its old model long before it has the new one."""
     gone = swarm.server(swarm.second)
     pull(swarm.second)
-    wait(lambda: swarm.first.docker("node", "inspect", "--format", "{{.Status.State}}", identity(swarm.second)).strip() == "down", 120)
+    wait(lambda: swarm.state(swarm.second) == "down", 120)
     swarm.swarm("up", "--plain", "--no-build", CLOISTER_MODEL__QUANT="q6_k")
     assert swarm.quants() == {"q6_k"} and gone not in swarm.replicas()
     plug(swarm.second, mbit=40)
