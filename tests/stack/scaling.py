@@ -89,7 +89,9 @@ def throughput(swarm: Cluster, seconds: float = 20) -> float:
 
 def isolation(swarm: Cluster) -> None:
     said = swarm.run("verify-isolation", "--swarm").replace(swarm.second.host, "ssh://root@second")
-    shown = [re.sub(r"[\w-]+ as uid 0: (.* closed).*", r"\1", line) for line in said.splitlines() if "closed" in line or "cloister: " in line]
+    shown = [
+        re.sub(r"[\w-]+ as uid 0: (.* closed).*", r"\1", line) for line in said.splitlines() if "closed" in line or "cloister: " in line
+    ]
     say("\n".join(["```", "$ scripts/verify-isolation --swarm", *shown, "```"]))
 
 
