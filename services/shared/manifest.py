@@ -1,6 +1,6 @@
 """manifest.json: what a prepared model is, where it came from and how to talk to it.
 
-Written by init as the last step, atomically: no manifest, no model. Read by api. Knows nothing of how a model is made.
+Written by init as the last step, atomically: no manifest, no model. Read by engine and api. Knows nothing of how a model is made.
 """
 
 from __future__ import annotations

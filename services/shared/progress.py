@@ -1,6 +1,7 @@
 """The progress file: what init is doing now, for /v1/status and the page.
 
-init writes it (atomically, at most a few times a second), api reads it. It outlives the run: the last state stays.
+init writes it (atomically, at most a few times a second), api reads it, and the engine while it waits for a model. It outlives the
+run: the last state stays.
 """
 
 from __future__ import annotations

@@ -23,12 +23,6 @@ Config = Callable[[str], Settings]
 
 
 @pytest.fixture
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory whose name is short: a socket's path has at most 107 bytes."""
-    return tmp_path_factory.mktemp("e")
-
-
-@pytest.fixture
 def made(demo_volume: Path, home: Path) -> Path:
     """A volume with the demo model in use, and room for another one."""
     directory = home / "volume/models/demo/q8_0"

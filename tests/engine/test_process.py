@@ -32,12 +32,6 @@ def client(running: EngineProcess) -> Iterator[Client]:
     connected.close()
 
 
-@pytest.fixture
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory whose name is short: a socket's path has at most 107 bytes."""
-    return tmp_path_factory.mktemp("e")
-
-
 def published(volume: Path, gguf: Path) -> None:
     """A prepared model as init leaves it: the manifest last, then `current`."""
     directory = volume / "models/some/q4"

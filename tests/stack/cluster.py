@@ -23,8 +23,8 @@ from tests.stack.waiting import wait
 
 PROJECT, REPO, HUB_PORT = "cloister", "someone/demo", 8100
 API = f"http://{ADDRESSES[0]}:8000"
-ENTRY = ("door", "gateway", "ui", "relay", "balancer")  # of each machine that people come in by
 PAGE = f"http://{ADDRESSES[0]}:7860"
+ENTRY = ("door", "gateway", "ui", "relay", "balancer")  # of each machine that people come in by
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,15 @@ class Cluster:
         self.swarm("take", node.identity(), "--entry")
         healthy = ("ps", "--quiet", "--filter", "health=healthy", "--filter", f"label=com.docker.stack.namespace={PROJECT}")
         wait(lambda: len(node.docker(*healthy).split()) == len((*ENTRY, "api")), 120, self.explain)
+
+    def later(self) -> str:
+        """Make a release `later` on the first machine, of which only the api differs; the id of that one's image."""
+        for image in images():
+            self.first.docker("tag", f"cloister-{image}:{self.env['CLOISTER_TAG']}", f"cloister-{image}:later")
+        build = ["docker", "-H", self.first.host, "build", "--quiet", "--tag", "cloister-api:later", "-"]
+        made = f"FROM cloister-api:{self.env['CLOISTER_TAG']}\nLABEL release=later\n"
+        subprocess.run(build, input=made, text=True, check=True, capture_output=True)
+        return self.first.docker("image", "inspect", "--format", "{{.Id}}", "cloister-api:later")
 
     def state(self, node: Node) -> str:
         """What the first machine thinks of that one: ready or down."""

@@ -69,14 +69,16 @@ def pull(node: Node) -> None:
     subprocess.run(["ip", "-n", node.name, "link", "set", CABLES[node.number], "down"], check=True)
 
 
-def plug(node: Node, mbit: int = 0) -> None:
-    """Put it in again; what goes to this machine then takes so many Mbit/s at most, if any are given."""
-    other = 1 - node.number
-    if mbit:
-        thin = ["tc", "-n", NAMES[other], "qdisc", "add", "dev", CABLES[other], "root", "tbf", "rate", f"{mbit}mbit"]
-        subprocess.run([*thin, "burst", "64kb", "latency", "400ms"], check=True)
+def plug(node: Node) -> None:
+    """Put it in again."""
     subprocess.run(["ip", "-n", node.name, "link", "set", CABLES[node.number], "up"], check=True)
-    subprocess.run(["ip", "-n", node.name, "route", "add", "default", "via", ADDRESSES[other]], check=True)
+    subprocess.run(["ip", "-n", node.name, "route", "add", "default", "via", ADDRESSES[1 - node.number]], check=True)
+
+
+def thin(node: Node, mbit: int) -> None:
+    """From now on, what leaves this machine goes at so many Mbit/s at most."""
+    queue = ["root", "tbf", "rate", f"{mbit}mbit", "burst", "64kb", "latency", "400ms"]
+    subprocess.run(["tc", "-n", node.name, "qdisc", "add", "dev", CABLES[node.number], *queue], check=True)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.stack.callers import Request
-from tests.stack.cluster import PROJECT, Cluster, cluster, images
+from tests.stack.cluster import PROJECT, Cluster, cluster
 from tests.stack.conftest import QUESTION
-from tests.stack.nodes import plug, pull
+from tests.stack.nodes import plug, pull, thin
 from tests.stack.waiting import wait
 
 CONVERSATIONS = 40
@@ -160,7 +159,8 @@ def away(swarm: Cluster) -> None:
     pull(swarm.second)
     wait(lambda: swarm.state(swarm.second) == "down", 120, swarm.explain)
     run(swarm, "up", "--plain", "--no-build", CLOISTER_MODEL__QUANT="q6_k")
-    plug(swarm.second, mbit=40)
+    thin(swarm.first, mbit=40)
+    plug(swarm.second)
     took = wait(lambda: len(swarm.replicas()) == 2 and swarm.quants() == {"q6_k"}, 240, swarm.explain)
     digests = {swarm.digest(node) for node in (swarm.first, swarm.second)}
     say(f"{took:.0f} s after the cable is in again both answer. sha256 of the model on both: {', '.join(digests)}. Its api said:\n")
@@ -171,11 +171,7 @@ def away(swarm: Cluster) -> None:
 
 
 def rolling(swarm: Cluster) -> None:
-    tag = swarm.env["CLOISTER_TAG"]
-    for image in images():
-        swarm.first.docker("tag", f"cloister-{image}:{tag}", f"cloister-{image}:later")
-    build = ["docker", "-H", swarm.first.host, "build", "--quiet", "--tag", "cloister-api:later", "-"]
-    subprocess.run(build, input=f"FROM cloister-api:{tag}\nLABEL release=later\n", text=True, check=True, capture_output=True)
+    swarm.later()
     began = swarm.images("api")
     with under_load(swarm, "Another image"):
         run(swarm, "up", "--plain", "--no-build", CLOISTER_TAG="later")

@@ -6,15 +6,14 @@ The tests build on each other, in the order in which they stand here. What takes
 from __future__ import annotations
 
 import itertools
-import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.cluster import Cluster, cluster, images
+from tests.stack.cluster import Cluster, cluster
 from tests.stack.conftest import QUESTION, ROOT, Stack
-from tests.stack.nodes import plug, pull
+from tests.stack.nodes import plug, pull, thin
 from tests.stack.waiting import wait
 
 INSIDE = ("api", "ui", "gateway", "balancer", "relay", "store", "depot")
@@ -87,12 +86,7 @@ def test_the_doctor_looks_at_both_machines_and_finds_nothing_wrong(swarm: Cluste
 
 
 def test_another_image_comes_without_a_failed_request(swarm: Cluster) -> None:
-    tag = swarm.env["CLOISTER_TAG"]
-    for image in images():
-        swarm.first.docker("tag", f"cloister-{image}:{tag}", f"cloister-{image}:later")
-    command = ["docker", "-H", swarm.first.host, "build", "--quiet", "--tag", "cloister-api:later", "-"]
-    subprocess.run(command, input=f"FROM cloister-api:{tag}\nLABEL release=later\n", text=True, check=True, capture_output=True)
-    later = swarm.first.docker("image", "inspect", "--format", "{{.Id}}", "cloister-api:later")
+    later = swarm.later()
     others = [swarm.tasks(service) for service in ("gateway", "ui", "balancer")]
     with swarm.load(3, 200) as requests:
         swarm.swarm("up", "--plain", "--no-build", CLOISTER_TAG="later")
@@ -143,7 +137,8 @@ def test_a_machine_that_was_away_comes_back_with_the_model_of_the_others(swarm: 
     wait(lambda: swarm.state(swarm.second) == "down", 120)
     swarm.swarm("up", "--plain", "--no-build", CLOISTER_MODEL__QUANT="q6_k")
     assert swarm.quants() == {"q6_k"} and gone not in swarm.replicas()
-    plug(swarm.second, mbit=40)
+    thin(swarm.first, mbit=40)
+    plug(swarm.second)
     wait(lambda: len(swarm.replicas()) == 2 and swarm.quants() == {"q6_k"}, 180, swarm.explain)
     assert "is not here yet" in swarm.second.docker("logs", swarm.container(swarm.second, "api"))
     assert swarm.digest(swarm.first) == swarm.digest(swarm.second)
