@@ -44,6 +44,12 @@ class Machine:
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
+    def emptied(self) -> bool:
+        """Whether all containers are gone; Docker refuses to remove one that ends while it is being killed, so it may need another try."""
+        if left := self.docker("ps", "--all", "--quiet"):
+            self.run("docker", "rm", "--force", *left)
+        return not self.docker("ps", "--all", "--quiet")
+
     def holds(self) -> list[str]:
         """Everything an installation could leave in an engine."""
         kinds = (["images"], ["ps", "--all"], ["volume", "ls"], ["network", "ls"])
@@ -90,8 +96,7 @@ def engine(home: Path, data: Path) -> Iterator[Machine]:
     try:
         wait(lambda: there.run("docker", "info").returncode == 0, 120, lambda: log.read_text()[-3000:])
         yield there
-        for container in there.docker("ps", "--all", "--quiet"):
-            there.docker("rm", "--force", container)
+        wait(there.emptied, 120)
     finally:
         process.terminate()
         process.wait(60)

@@ -20,16 +20,19 @@ from playwright.sync_api import Page, Request, sync_playwright
 from tests.stack.conftest import ROOT, Stack, ask, get
 from tests.stack.waiting import wait
 
-# Takes one WebSocket and sends back every frame of four letters without its mask.
+# Takes one WebSocket after the other and sends back every frame of four letters without its mask. It doesn't end by itself: Docker
+# refuses to remove by force a container that ends while it is being killed.
 ECHO = """
 import base64, hashlib, re, socket
-link, _ = socket.create_server(("0.0.0.0", 7860)).accept()
-key = re.search(rb"Sec-WebSocket-Key: *(\\S+)", link.recv(65536), re.I)[1]
-accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-head = [b"HTTP/1.1 101 Switching Protocols", b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Accept: " + accept]
-link.sendall(b"\\r\\n".join([*head, b"", b""]))
-while frame := link.recv(10):
-    link.sendall(b"\\x81\\x04" + bytes(a ^ b for a, b in zip(frame[6:], frame[2:6])))
+door = socket.create_server(("0.0.0.0", 7860))
+while True:
+    link, _ = door.accept()
+    key = re.search(rb"Sec-WebSocket-Key: *(\\S+)", link.recv(65536), re.I)[1]
+    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    head = [b"HTTP/1.1 101 Switching Protocols", b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Accept: " + accept]
+    link.sendall(b"\\r\\n".join([*head, b"", b""]))
+    while frame := link.recv(10):
+        link.sendall(b"\\x81\\x04" + bytes(a ^ b for a, b in zip(frame[6:], frame[2:6])))
 """
 
 
