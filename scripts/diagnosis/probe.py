@@ -62,14 +62,21 @@ def facts(config: Settings, root: Path = Path("/")) -> dict[str, Any]:
     }
 
 
+def _model(config: Settings) -> Path:
+    """The directory of the model in use: of the one that [engine] model names, or the current one."""
+    from services.engine import prepared
+
+    return prepared.named(config) or config.paths.current
+
+
 def _manifest(config: Settings) -> dict[str, Any] | None:
     """What is told of the model in use; None where there is none."""
-    current = config.paths.current
-    if not current.is_symlink() and not current.exists():
-        return None
     try:
-        found = manifest.read(current)
-    except (manifest.ManifestError, OSError) as error:
+        directory = _model(config)
+        if not directory.is_symlink() and not directory.exists():
+            return None
+        found = manifest.read(directory)
+    except (settings.SettingsError, manifest.ManifestError, OSError) as error:
         return {"error": str(error)}
     told = ("name", "title", "quant", "architecture", "parameters", "context_length", "created")
     size = {"size": found.model.size, "sha256": found.model.sha256}
@@ -78,8 +85,8 @@ def _manifest(config: Settings) -> dict[str, Any] | None:
 
 def hashes(config: Settings) -> dict[str, Any]:
     """Read the model in use and what is kept of its source again; `wrong`: files that are not what the manifest says."""
-    found = manifest.read(config.paths.current)
-    directory, wrong, size = config.paths.current.resolve(), [], 0
+    directory, wrong, size = _model(config).resolve(), [], 0
+    found = manifest.read(directory)
     kept = config.paths.volume / "sources" / found.name / (found.source.repo or "none").partition("/")[2]
     wanted = [
         (directory, found.model),
@@ -108,7 +115,7 @@ def tokenizer(config: Settings) -> dict[str, Any]:
     llama_cpp.llama_backend_init()
     parameters = llama_cpp.llama_model_default_params()
     parameters.vocab_only = True  # the weights are the engine's
-    model = llama_cpp.llama_model_load_from_file(os.fsencode(config.paths.current / "model.gguf"), parameters)
+    model = llama_cpp.llama_model_load_from_file(os.fsencode(_model(config) / "model.gguf"), parameters)
     if not model:
         return {"variant": variant, "error": "llama.cpp can't load its vocabulary"}
     vocabulary = NativeVocabulary(llama_cpp.llama_model_get_vocab(model))
@@ -126,7 +133,7 @@ def template(config: Settings) -> dict[str, Any]:
     from services.api.errors import ApiError
     from services.api.renderer import Renderer
 
-    found = manifest.read(config.paths.current)
+    found = manifest.read(_model(config))
     if not found.chat_template:
         return {"error": "there is none: this is a base model, which can't chat"}
 

@@ -52,19 +52,30 @@ class Wanted:
             return False
 
 
+def named(config: Settings) -> Path | None:
+    """The directory of the model that [engine] model names; None where it names none, or that one is not here.
+
+    Raises:
+        SettingsError: it is no name of a model.
+    """
+    wanted = Wanted.parse(config.engine.model)
+    if wanted and wanted.lies_in(directory := config.paths.volume / "models" / wanted.name / wanted.quant):
+        return directory
+    return None
+
+
 def wait(config: Settings, patience: float = PATIENCE) -> Path:
     """The model's directory, once there is one.
 
     Raises:
         SettingsError: [engine] model is no name of a model.
     """
-    wanted, current = Wanted.parse(config.engine.model), config.paths.current
-    told, seen = False, time.monotonic()
+    current, told, seen = config.paths.current, False, time.monotonic()
     while True:
-        if wanted and wanted.lies_in(directory := config.paths.volume / "models" / wanted.name / wanted.quant):
+        if directory := named(config):
             return directory
         there = (current / manifest.NAME).exists()
-        if there and not wanted:
+        if there and config.engine.model is None:
             return current.resolve()
         if there and time.monotonic() - seen > patience:
             log.warning("another model %s", logs.facts(wanted=f'"{config.engine.model}"', instead="/".join(current.resolve().parts[-2:])))

@@ -81,6 +81,20 @@ def test_a_flipped_byte(volume: Path, tmp_path: Path) -> None:
     demo(tmp_path, "--quick").found("skip", "model", "--quick")
 
 
+def test_the_model_that_the_engine_is_told_to_open(volume: Path, tmp_path: Path) -> None:
+    """Not the current one, where [engine] model names another."""
+    card = manifest.read(volume / "current")
+    other = Path(shutil.copytree((volume / "current").resolve(), volume / "models/demo/other"))
+    dataclasses.replace(card, quant="other", title="The Other").write(other)
+    flip(other / "model.gguf", card.model.size // 2)
+    named = visit(tmp_path, MODEL__NAME="demo", ENGINE__MODEL=f"demo other {card.model.sha256[:12]}")
+    named.found("ok", "model", "The Other, other")
+    named.found("BAD", "model", str(other), "is damaged")
+    named.found("ok", "text", "chat template")
+    demo(tmp_path).found("ok", "model", "every byte")
+    visit(tmp_path, "--quick", MODEL__NAME="demo", ENGINE__MODEL="demo").found("BAD", "model", "[engine] model must be")
+
+
 def test_a_cut_file(volume: Path, tmp_path: Path) -> None:
     file = (volume / "current").resolve() / "model.gguf"
     with file.open("r+b") as opened:
