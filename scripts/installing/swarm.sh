@@ -40,39 +40,22 @@ fill() {
 
 start() { # seconds; fails when it is not ready within them
   began=$(date +%s)
-  before=$(updates)
   up "$1" || return 1
   sees_model || { # it has the place of the one before, and init, which nothing else has changed, has not looked
     docker service update --detach --quiet --force "${project}_init" >/dev/null && up "$1" || return 1
   }
-  until inside gateway python3 docker/health.py http://ui:7860/livez && inside door python3 docker/health.py tcp://127.0.0.1:7860 && replaced; do
+  until inside gateway python3 docker/health.py http://ui:7860/livez && inside door python3 docker/health.py tcp://127.0.0.1:7860; do
     [ $(($(date +%s) - began)) -lt "$1" ] || return 1
     sleep 0.5
   done
-  ! fell_back
 }
 
-up() { (cd "$home" && bash scripts/swarm up --no-build --within "$1" "$bind"); } # seconds
+# seconds; fails when not everything that runs is of the release then, or the swarm has gone back
+up() { (cd "$home" && bash scripts/swarm up --no-build --within "$1" "$bind"); }
 sees_model() { # whether the replicas run the model that is in its place here
   model_label=$(docker service inspect --format '{{index .Spec.Labels "cloister.model"}}' "${project}_api")
   # shellcheck disable=SC2016 # the inner shell's
   in_volume 'grep -q "$1" "$2/manifest.json"' sh "${model_label##* }" "$directory" </dev/null
-}
-
-# Of every service that was ever changed: its name, since when and how far. What the last change of the stack did is what is new in it.
-updates() {
-  for service in $(docker service ls --quiet --filter "$of_stack=$project" 2>/dev/null); do
-    docker service inspect --format '{{with .UpdateStatus}}{{$.Spec.Name}} {{.StartedAt.Unix}} {{.State}}{{end}}' "$service"
-  done
-}
-replaced() { # whether all replicas are of the release that was started, or the swarm has gone back
-  case $(updates) in *" updating"* | *" rollback_started"*) return 1 ;; esac
-}
-fell_back() { # whether the swarm has taken a service back since
-  updates | while read -r name since_then state; do
-    case $before in *"$name $since_then $state"*) continue ;; esac
-    case $state in rollback_* | paused) say "the swarm has taken $name back: docker service ps --no-trunc $name tells why" && echo "$name" ;; esac
-  done | read -r _
 }
 
 ask() { # fails when no answer comes

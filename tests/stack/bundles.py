@@ -27,7 +27,7 @@ SHELLS = [["dash"], ["busybox", "sh"]]
 
 @dataclass(frozen=True)
 class Bundles:
-    """A release in one file and in parts, for a swarm too; the one after it as what is new since, for one machine; the seconds of each."""
+    """A release in one file and in parts, the one after it as what is new since, all for a swarm too; and the seconds of each."""
 
     file: Path
     parts: Path
@@ -61,7 +61,7 @@ def make(folder: Path, environment: dict[str, str]) -> Bundles:
     fingerprint = first.split("signed by ")[1].split()[0]
     with ThreadPoolExecutor() as pool:
         root, tag = later(folder / "later"), f"{environment['CLOISTER_TAG']}-later"
-        made = pool.submit(bundle, newer, "--since", f"{file}.manifest", root=root, CLOISTER_TAG=tag)
+        made = pool.submit(bundle, newer, "--swarm", "--since", f"{file}.manifest", root=root, CLOISTER_TAG=tag)
         # Once more in parts, interrupted when the images are there: they are not made again.
         command = [ROOT / "scripts/bundle", "--key", key, "--out", parts / "c.tar", "--swarm", "--split", "300M"]
         cut = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)

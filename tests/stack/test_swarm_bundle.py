@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.bundles import ASK, SHELLS, Bundles
+from tests.stack.bundles import ASK, SHELLS, Bundles, release
 from tests.stack.conftest import QUESTION
 from tests.stack.nodes import Node, nodes
 from tests.stack.waiting import wait
@@ -41,6 +43,12 @@ class Place:
         """The id of the service's running container here, empty without one."""
         return self.node.docker("ps", "--quiet", "--filter", f"label=com.docker.swarm.service.name=cloister_{service}").strip()
 
+    def release(self) -> str:
+        """The one whose image the API here runs."""
+        image = self.node.docker("inspect", "--format", "{{.Image}}", self.runs("api")).strip()
+        tags = self.node.docker("image", "inspect", "--format", '{{join .RepoTags " "}}', image).split()
+        return next(tag.partition(":")[2] for tag in tags if tag.startswith("cloister-api:"))
+
 
 @pytest.fixture(scope="module")
 def places(bundles: Bundles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Place]]:
@@ -66,6 +74,15 @@ def installed(places: tuple[Place, Place], bundles: Bundles) -> tuple[str, str]:
         return one.result(), two.result()
 
 
+def api_key(installed: tuple[str, str]) -> str:
+    return installed[0].split("API key of first, shown only now:")[1].split()[0]
+
+
+@pytest.fixture(scope="module")
+def newer(places: tuple[Place, Place], bundles: Bundles) -> Path:
+    return bundles.unpack(bundles.newer, places[0].folder.parent / "newer")
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -83,9 +100,10 @@ def test_what_does_not_go_together_is_refused(places: tuple[Place, Place], optio
         assert sentence in places[0].run(*shell, "./install", *options, fails=True)
 
 
-def test_a_bundle_for_one_machine_is_refused(places: tuple[Place, Place], bundles: Bundles) -> None:
-    place = Place(places[0].node, bundles.unpack(bundles.newer, places[0].folder.parent / "newer"))
-    assert not (place.folder / "swarm.yaml").exists()
+def test_a_bundle_for_one_machine_is_refused(places: tuple[Place, Place], newer: Path) -> None:
+    place = Place(places[0].node, Path(shutil.copytree(newer, newer.parent / "single")))
+    about = (place.folder / "RELEASE").read_text()
+    (place.folder / "RELEASE").write_text(re.sub(r"^swarm=.*\n", "", about, flags=re.MULTILINE))
     assert "make one by scripts/bundle --swarm" in place.run("sh", "./install", "--node", fails=True)
 
 
@@ -108,7 +126,6 @@ def test_an_install_that_was_cut_is_taken_back(places: tuple[Place, Place]) -> N
 
 def test_both_machines_answer_and_no_image_was_sent(places: tuple[Place, Place], installed: tuple[str, str]) -> None:
     (first, second), (one, two) = places, installed
-    key = one.split("API key of first, shown only now:")[1].split()[0]
     assert "23" in one and f"http://{first.node.address}:8000" in one
     assert "scripts/swarm join ssh://" in two and "scripts/swarm take" in two
     assert second.node.docker("ps", "--all", "--quiet") == "", "nothing was started there"
@@ -123,8 +140,37 @@ def test_both_machines_answer_and_no_image_was_sent(places: tuple[Place, Place],
 
     wait(up, 300, lambda: first.run("scripts/swarm", "status"))
     assert second.runs("api")
-    answer = first.node.inside("python3", "-c", ASK, key, QUESTION)
+    answer = first.node.inside("python3", "-c", ASK, api_key(installed), QUESTION)
     assert "23" in answer and "12" in answer
+
+
+def test_another_release_comes_and_goes_while_it_is_asked(
+    places: tuple[Place, Place], installed: tuple[str, str], bundles: Bundles, newer: Path
+) -> None:
+    """Every machine has what is new before the first one replaces anything."""
+    first, second = places
+    key, old, new = api_key(installed), release(first.folder), release(newer)
+    assert "is of a swarm already" in Place(second.node, newer).run(*SHELLS[1], "./install", "--node")
+    ended = threading.Event()
+
+    def asks() -> list[str]:
+        heard = []
+        while not ended.is_set():
+            heard.append(first.node.inside("python3", "-c", ASK, key, QUESTION))
+        return heard
+
+    with ThreadPoolExecutor() as beside:
+        asking = beside.submit(asks)
+        try:
+            said = Place(first.node, newer).run(*SHELLS[0], "./install", "--upgrade", str(first.folder))
+            assert f"{old} -> {new}" in said and "images to" not in said
+            assert {place.release() for place in places} == {new} == {release(first.folder)}
+            first.run(*SHELLS[1], "scripts/rollback")
+            assert {place.release() for place in places} == {old} == {release(first.folder)}
+        finally:
+            ended.set()
+        answers = asking.result()
+    assert len(answers) > 2 and all("23" in answer and "12" in answer for answer in answers)
 
 
 def test_a_second_one_of_the_same_name_is_not_made(places: tuple[Place, Place], installed: tuple[str, str]) -> None:

@@ -1,4 +1,5 @@
-"""scripts/swarm with a scripted docker: another model is in use only once every node has it, and can be taken back."""
+"""scripts/swarm with a scripted docker: another model is in use only once every node has it, and can be taken back; a change has ended
+once everything is replaced."""
 
 from __future__ import annotations
 
@@ -54,6 +55,10 @@ elif line.startswith("stack deploy"):
         if state["spec"].get(name) != spec:
             state["spec"][name] = spec
             run(name)
+elif line.startswith("service ls"):
+    print("api")
+elif line.startswith("service inspect") and "UpdateStatus" in line:
+    print(state["updates"].pop(0) if len(state["updates"]) > 1 else state["updates"][0])
 elif line.startswith("service inspect"):
     print(state["label"] if "cloister.model" in line else version(service))
 elif line.startswith("service ps"):
@@ -112,6 +117,7 @@ class Swarm:
             "quiet": False,
             "runs": 0,
             "opened": "",
+            "updates": [""],
         }
 
     def run(self, *arguments: str, model: str = "", fails: str = "", tag: str = "0.1.0") -> subprocess.CompletedProcess[str]:
@@ -177,3 +183,21 @@ def test_a_model_that_not_all_nodes_can_have_is_not_used(swarm: Swarm, fails: st
     assert not [told for told in swarm.state["log"] if told.startswith("update api")]
     assert swarm.state["label"] == "medium q8_0 0123456789ab"
     assert swarm.told("rollback")[0] == "deploy medium", "what worked last, not what worked before that"
+
+
+LONG_AGO = "cloister_ui 100 rollback_completed"
+
+
+def test_a_change_has_ended_once_all_is_replaced(swarm: Swarm) -> None:
+    swarm.state["updates"] = [LONG_AGO, *(f"cloister_api 200 {state}\n{LONG_AGO}" for state in ("updating", "updating", "completed"))]
+    swarm.told(*UP, model="small")
+    assert swarm.state["updates"] == [f"cloister_api 200 completed\n{LONG_AGO}"]
+
+
+@pytest.mark.parametrize("state", ["rollback_completed", "rollback_paused", "paused"])
+def test_what_the_swarm_takes_back_is_a_failure_that_is_named(swarm: Swarm, state: str) -> None:
+    swarm.state["updates"] = [LONG_AGO, f"cloister_api 200 rollback_started\n{LONG_AGO}", f"cloister_api 200 {state}\n{LONG_AGO}"]
+    done = swarm.run(*UP, model="small")
+    assert done.returncode == 1 and "the swarm has taken api back" in done.stderr and "taken ui back" not in done.stderr
+    assert swarm.state["updates"] == [f"cloister_api 200 {state}\n{LONG_AGO}"]
+    assert "nothing is known here" in swarm.run("rollback").stderr, "it is nothing to go back to"
