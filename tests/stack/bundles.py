@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +193,7 @@ def answers(installed: Installed, question: str) -> str:
 def refused(machine: Machine, folder: Path, *arguments: str, shell: list[str] = SHELLS[0], **environment: str) -> str:
     """What ./install says as it refuses; the machine is as it was."""
     before = machine.holds(), sorted(folder.rglob("*"))
-    told = Machine(machine.home, machine.data, machine.programs, machine.log, {**machine.environment, **environment})
+    told = replace(machine, environment=machine.environment | environment)
     program = shutil.which(shell[0])
     assert program
     done = told.run(program, *shell[1:], "./install", *arguments, cwd=folder)

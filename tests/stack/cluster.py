@@ -17,6 +17,7 @@ from typing import Any
 
 from services.init.demo import expand
 from tests.conftest import ROOT
+from tests.stack import dockerd
 from tests.stack.callers import Request
 from tests.stack.nodes import ADDRESSES, Node, nodes
 from tests.stack.waiting import wait
@@ -130,7 +131,7 @@ class Cluster:
         return int(answer[0]), answer[1]
 
     def _start(self, *arguments: object, key: str = "first") -> subprocess.Popen[str]:
-        enter = ["nsenter", f"--net=/run/netns/{self.first.name}", sys.executable, "-m", "tests.stack.callers", *map(str, arguments)]
+        enter = [*dockerd.entering(self.first.name), sys.executable, "-m", "tests.stack.callers", *map(str, arguments)]
         environment = os.environ | {"CLOISTER_KEY": self.keys[key]}
         return subprocess.Popen(enter, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -210,7 +211,7 @@ def _hub(folder: Path, node: Node) -> Iterator[Path]:
         "--journal",
         str(journal),
     ]
-    command = ["nsenter", f"--net=/run/netns/{node.name}", *hub, "--repo", f"{REPO}={folder / 'demo'}"]
+    command = [*dockerd.entering(node.name), *hub, "--repo", f"{REPO}={folder / 'demo'}"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         yield journal

@@ -1,6 +1,6 @@
 """Two machines for the swarm tests: an engine each in a network namespace of its own, joined by one cable (a veth pair) that can be pulled.
 
-Owns namespaces, cable and engines with their data. Needs root. As tests/stack/offline.py, which has one machine and no cable.
+Owns the cable and who has which end of it. Needs root.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.stack.offline import namespace
-from tests.stack.waiting import wait
+from tests.stack import dockerd
 
 NAMES = ("clsw1", "clsw2")
 CABLES = ("clsv1", "clsv2")
@@ -31,7 +30,7 @@ class Node:
     @property
     def host(self) -> str:
         """As docker -H takes it."""
-        return f"unix://{self.home}/docker.sock"
+        return dockerd.host(self.home)
 
     def identity(self) -> str:
         """What the swarm that it belongs to calls it."""
@@ -39,8 +38,8 @@ class Node:
 
     def inside(self, *command: str | Path, check: bool = True, timeout: float = 600) -> str:
         """A command in the machine's network; what it says."""
-        enter = ["nsenter", f"--net=/run/netns/{self.name}"]
-        done = subprocess.run([*enter, *map(str, command)], text=True, capture_output=True, timeout=timeout, check=False)
+        entering = [*dockerd.entering(self.name), *map(str, command)]
+        done = subprocess.run(entering, text=True, capture_output=True, timeout=timeout, check=False)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -53,7 +52,7 @@ def nodes(home: Path, names: tuple[str, str] = NAMES) -> Iterator[tuple[Node, No
     """Both of them, with nothing in their engines; other names let two pairs be."""
     with contextlib.ExitStack() as stack:
         for name in names:
-            stack.enter_context(namespace(name))
+            stack.enter_context(dockerd.namespace(name))
         link = ["ip", "link", "add", CABLES[0], "netns", names[0], "type", "veth", "peer", "name", CABLES[1], "netns", names[1]]
         subprocess.run(link, check=True)
         for name, cable, address in zip(names, CABLES, ADDRESSES, strict=True):
@@ -84,27 +83,6 @@ def thin(node: Node, mbit: int) -> None:
 @contextlib.contextmanager
 def _engine(home: Path, number: int, name: str) -> Iterator[Node]:
     node = Node(number, home / str(number + 1), ADDRESSES[number], name)
-    node.home.mkdir(parents=True)
-    places = ["--data-root", node.home / "data", "--exec-root", node.home / "exec", "--pidfile", node.home / "pid"]
-    # `ip netns exec` would hide the mounts of the cgroups.
-    command = ["nsenter", f"--net=/run/netns/{name}", "dockerd", "--host", node.host, *map(str, places)]
-    log = node.home / "log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    try:
-        wait(
-            lambda: subprocess.run(["docker", "-H", node.host, "info"], capture_output=True, check=False).returncode == 0,
-            120,
-            lambda: log.read_text()[-3000:],
-        )
+    with dockerd.engine(node.home, name):
         yield node
         node.docker("swarm", "leave", "--force", check=False)
-    finally:
-        process.terminate()
-        try:
-            process.wait(120)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        for mounted in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-            if mounted.split()[1].startswith(str(node.home)):
-                subprocess.run(["umount", "--lazy", mounted.split()[1]], check=False)

@@ -1,7 +1,6 @@
 """A machine without a network for the stack tests: a second Docker engine, in a network namespace with nothing but loopback.
 
-Owns the namespace and the engine with its own data; `run` runs a command there with no more programs than the bundle says it needs.
-Needs root.
+Owns what programs there are: `run` runs a command there with no more of them than the bundle says it needs. Needs root.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.stack import dockerd
 from tests.stack.waiting import wait
 
 NAMESPACE = "cloister-offline"
-ENTER = [shutil.which("nsenter") or "nsenter", f"--net=/run/netns/{NAMESPACE}"]
+ENTER = dockerd.entering(NAMESPACE)
 # A POSIX shell has what is not here built in.
 COREUTILS = "cat comm cp cut date df env id mkdir mktemp mv rm sha256sum sleep sort tail tar wc"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The engine's socket, its data, and a folder with all programs there are."""
+    """Where its engine is, and a folder with all programs there are."""
 
     home: Path
-    data: Path
     programs: Path
     log: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -59,47 +58,14 @@ class Machine:
 @contextlib.contextmanager
 def machine(home: Path) -> Iterator[Machine]:
     """Bring it up, and take it away again."""
-    with namespace(), engine(home, home / "data") as there:
-        yield there
-
-
-@contextlib.contextmanager
-def namespace(name: str = NAMESPACE) -> Iterator[list[str]]:
-    """A network namespace with nothing but loopback, and what enters it."""
-    subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        yield [ENTER[0], f"--net=/run/netns/{name}"]
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=False)
-
-
-@contextlib.contextmanager
-def engine(home: Path, data: Path) -> Iterator[Machine]:
-    """An engine in the namespace that keeps its things in `data`."""
     programs = home / "programs"
-    programs.mkdir(parents=True, exist_ok=True)
+    programs.mkdir(parents=True)
     for name in [*COREUTILS.split(), "sh", "docker", "ssh-keygen"]:
         found = shutil.which(name)
         assert found, f"{name} is missing here"
-        if not (programs / name).exists():
-            (programs / name).symlink_to(found)
-    socket, log = home / "docker.sock", home / "dockerd.log"
-    places = ["--data-root", data, "--exec-root", home / "exec", "--pidfile", home / "dockerd.pid"]
-    # `ip netns exec` would hide the mounts of the cgroups.
-    command = [*ENTER, "dockerd", "--host", f"unix://{socket}", *map(str, places)]
-    environment = {"PATH": str(programs), "HOME": str(home), "DOCKER_HOST": f"unix://{socket}"}
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    there = Machine(home, data, programs, log, environment)
-    try:
-        wait(lambda: there.run("docker", "info").returncode == 0, 120, lambda: log.read_text()[-3000:])
+        (programs / name).symlink_to(found)
+    environment = {"PATH": str(programs), "HOME": str(home), "DOCKER_HOST": dockerd.host(home)}
+    with dockerd.namespace(NAMESPACE), dockerd.engine(home, NAMESPACE):
+        there = Machine(home, programs, home / dockerd.LOG, environment)
         yield there
         wait(there.emptied, 120)
-    finally:
-        process.terminate()
-        process.wait(60)
-        for mounted in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-            if mounted.split()[1].startswith(f"{home}/exec"):
-                subprocess.run(["umount", "--lazy", mounted.split()[1]], check=False)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, free_port
-from tests.stack import offline
+from tests.stack import dockerd
 from tests.stack.bundles import Bundles, digest, release
 from tests.stack.conftest import QUESTION
 from tests.stack.waiting import wait
@@ -66,8 +66,8 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
         (programs / name).symlink_to(found)
     (programs / "python3").symlink_to(Path(sys.executable).resolve())
     ports = {"CLOISTER_UI__PORT": str(free_port()), "CLOISTER_API__PORT": str(free_port())}
-    with offline.namespace("cloister-native") as enter:
-        yield Bare(enter, home, {"PATH": str(programs), "HOME": str(home), **ports})
+    with dockerd.namespace("cloister-native"):
+        yield Bare(dockerd.entering("cloister-native"), home, {"PATH": str(programs), "HOME": str(home), **ports})
 
 
 @pytest.fixture(scope="module")

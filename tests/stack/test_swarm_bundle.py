@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stack import dockerd
 from tests.stack.bundles import ASK, SHELLS, Bundles, release
 from tests.stack.conftest import QUESTION
 from tests.stack.nodes import Node, nodes
@@ -31,7 +32,7 @@ class Place:
 
     def run(self, *command: str, fails: bool = False) -> str:
         """What a command in the folder says, with the environment that somebody has who has just logged in."""
-        enter = ["nsenter", f"--net=/run/netns/{self.node.name}"]
+        enter = dockerd.entering(self.node.name)
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DOCKER_HOST": self.node.host}
         done = subprocess.run(
             [*enter, *command], cwd=self.folder, env=environment, text=True, capture_output=True, timeout=900, check=False

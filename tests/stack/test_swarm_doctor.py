@@ -17,8 +17,8 @@ import pytest
 from scripts.diagnosis.finding import Finding
 from tests.conftest import ROOT, environment
 from tests.doctor.conftest import one
+from tests.stack import dockerd
 from tests.stack.conftest import Stack
-from tests.stack.offline import namespace
 from tests.stack.waiting import wait
 
 NAME, ADDRESS = "clsdoctor", "10.206.0.1"
@@ -29,12 +29,12 @@ class Engine:
     """An engine with nothing in it, and commands in its network."""
 
     def __init__(self, home: Path) -> None:
-        self.home, self.host = home, f"unix://{home}/docker.sock"
-        self.env = environment(home, MODEL__NAME="demo") | {"DOCKER_HOST": self.host, "CLOISTER_PROJECT": "cloister"}
+        self.home = home
+        self.env = environment(home, MODEL__NAME="demo") | {"DOCKER_HOST": dockerd.host(home), "CLOISTER_PROJECT": "cloister"}
 
     def run(self, *command: str | Path, given: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-        enter = ["nsenter", f"--net=/run/netns/{NAME}", *map(str, command)]
-        return subprocess.run(enter, env=self.env | env, input=given, text=True, capture_output=True, timeout=120, check=False)
+        entering = [*dockerd.entering(NAME), *map(str, command)]
+        return subprocess.run(entering, env=self.env | env, input=given, text=True, capture_output=True, timeout=120, check=False)
 
     def docker(self, *command: str, **more: Any) -> str:
         done = self.run("docker", *command, **more)
@@ -51,28 +51,14 @@ class Engine:
 @pytest.fixture
 def lonely(engine: str, tmp_path: Path) -> Iterator[Engine]:
     """It has an address by which a swarm may be advertised, and no way anywhere."""
-    there, log = Engine(tmp_path), tmp_path / "log"
-    places = ["--data-root", tmp_path / "data", "--exec-root", tmp_path / "exec", "--pidfile", tmp_path / "pid"]
-    with namespace(NAME):
+    there = Engine(tmp_path)
+    with dockerd.namespace(NAME):
         link = ["link", "add", "clsd0", "type", "veth", "peer", "name", "clsd1"]
         for command in (link, ["address", "add", f"{ADDRESS}/24", "dev", "clsd0"], ["link", "set", "clsd0", "up"]):
             subprocess.run(["ip", "-n", NAME, *command], check=True)
-        command = ["nsenter", f"--net=/run/netns/{NAME}", "dockerd", "--host", there.host, *map(str, places)]
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-        try:
-            wait(lambda: there.run("docker", "info").returncode == 0, 120, lambda: log.read_text()[-3000:])
+        with dockerd.engine(tmp_path, NAME):
             yield there
             there.run("docker", "swarm", "leave", "--force")
-        finally:
-            process.terminate()
-            try:
-                process.wait(120)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-                if line.split()[1].startswith(str(tmp_path)):
-                    subprocess.run(["umount", "--lazy", line.split()[1]], check=False)
 
 
 def deploy(engine: Engine) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ UNTIL = 300
 
 
 def upgrade(machine: Machine, folder: Path, into: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    told = Machine(machine.home, machine.data, machine.programs, machine.log, {**machine.environment, **environment})
+    told = replace(machine, environment=machine.environment | environment)
     return told.run("sh", "./install", "--upgrade", str(into), cwd=folder)
 
 
