@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -22,12 +25,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-table", action="store_true", help="write the table in docs/api.md instead of only comparing it")
 
 
+# No system hands these out by itself (Linux from 32768 on), so no connection takes one before its server listens; each process that runs
+# tests side by side has a lane of its own.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4
+LANE = range(20_000 + 3000 * _WORKER, 23_000 + 3000 * _WORKER)
+_ports = itertools.cycle(random.sample(LANE, len(LANE)))
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody listens on now; another one each time."""
+    for port in itertools.islice(_ports, len(LANE)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"none of the ports {LANE} is free")
 
 
 def environment(home: Path, **settings: object) -> dict[str, str]:
