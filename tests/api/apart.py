@@ -45,11 +45,12 @@ class Apart(Stand):
         return reachable(self.url + path)
 
     def told(self, *signals: int) -> float:
-        """Send signals; time.monotonic() of that."""
+        """Send signals; time.monotonic() of the last one. Returns when they have come."""
         for number in signals:
+            began = time.monotonic()
             self.process.send_signal(number)
-            time.sleep(0.05)  # two at once would be one
-        return time.monotonic()
+            until(lambda: self.says("/readyz") != 200)  # two at once would be one
+        return began
 
     def stop(self) -> None:
         self.process.kill()

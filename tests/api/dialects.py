@@ -42,7 +42,7 @@ def refusals(stand: Stand, path: str, body: dict[str, Any]) -> dict[str, httpx.R
 
 def dying(stand: Stand) -> None:
     """From now on the engine dies in the middle of an answer."""
-    stand.engine.play(accepted(), tag("</think>"), text("so far"), 0.05, die)
+    stand.engine.play(accepted(), tag("</think>"), text("so far"), 0.5, die)
 
 
 def back(stand: Stand) -> None:

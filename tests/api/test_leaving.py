@@ -50,7 +50,7 @@ def test_a_drain_lasts_even_when_nobody_asks(tmp_path: Path) -> None:
         began = api.told(signal.SIGTERM)
         while api.says("/livez"):
             time.sleep(0.05)
-        assert time.monotonic() - began >= 0.9
+        assert time.monotonic() - began >= 1
 
 
 def test_without_a_drain_it_takes_nothing_new_and_is_gone_once_it_is_idle(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_follow_up_edit_answer_again_and_new(cloister: Cloister, visit: Visitors
     me.ask("那如果是 40 个头,100 条腿呢?")
     settled_with(me, "30", "10")
     me.page.get_by_label(ZH.regenerate).last.click()
-    me.page.locator("#stop").wait_for()
+    me.page.get_by_role("group", name=ZH.library.version.format(shown=2, all=2)).wait_for()
     settled_with(me, "23", "12", "30", "10")
     me.page.hover("#chat .user-row >> nth=0")
     me.page.get_by_label(ZH.edit, exact=True).first.click()
@@ -97,7 +97,7 @@ def test_stop_while_the_engine_is_slow(cloister: Cloister, visit: Visitors) -> N
     finally:
         os.kill(engine, signal.SIGCONT)
     me.page.get_by_label(EN.regenerate).click()
-    me.page.locator("#stop").wait_for()
+    expect(me.page.locator("#chat [role=log]")).not_to_contain_text(EN.stopped_before)
     settled_with(me, "12 rabbits")
 
 
@@ -133,7 +133,7 @@ def test_an_answer_that_was_stopped_goes_on(cloister: Cloister, visit: Visitors)
             stopped = settled(me)
         assert EN.stopped in stopped and "12 rabbits" not in stopped
         me.page.get_by_role("button", name=EN.library.proceed, exact=True).click()
-        me.page.locator("#stop").wait_for()
+        expect(me.page.locator("#chat .note")).to_have_count(0)
         shown = settled(me)
         assert EN.stopped not in shown
         if "12 rabbits" in shown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -99,8 +100,10 @@ def test_a_file_goes_with_the_question_and_is_seen_with_it(fake: FakeApi, script
 
 def test_files_are_dropped_pasted_and_removed(fake: FakeApi, scripted_page: str, visit: Visitors) -> None:
     me = visit(scripted_page)
-    bring(me.page, "dragover", [("a.md", "# A")])
-    expect(me.page.locator("#drop")).to_be_visible()
+    deadline = time.monotonic() + 60
+    while not me.page.locator("#drop").is_visible():  # a browser says again and again that they are held there
+        assert time.monotonic() < deadline
+        bring(me.page, "dragover", [("a.md", "# A")])
     expect(me.page.locator("#drop")).to_have_text(EN.files.drop)
     bring(me.page, "drop", [("a.md", "# A"), ("b.py", "print('b')"), ("c.pdf", pdf(lines("Page of C")).decode("latin-1"))])
     expect(me.page.locator("#drop")).to_be_hidden()

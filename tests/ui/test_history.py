@@ -87,7 +87,7 @@ def test_it_looks_again_and_again() -> None:
     async def run() -> History:
         history = History(look, every=0.01)
         recording = asyncio.create_task(history.record())
-        while len(history.samples()) < 3:
+        while len(looks) < 3:
             await asyncio.sleep(0.005)
         recording.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -95,4 +95,4 @@ def test_it_looks_again_and_again() -> None:
         return history
 
     figures = [bool(sample.figures) for sample in asyncio.run(run()).samples()]
-    assert figures[0] and False in figures and len(looks) >= 3
+    assert figures[0] and False in figures

@@ -254,13 +254,13 @@ def test_a_question_asked_too_early_waits_and_is_answered(fake: FakeApi, scripte
 def test_the_switch_changes_the_language_and_keeps_the_conversation(fake: FakeApi, scripted_page: str, visit: Visitors) -> None:
     me = visit(scripted_page, language="zh-CN")
     expect(me.page.locator("#hello h1")).to_have_text(ZH.hello)
-    assert me.page.evaluate("document.documentElement.lang") == "zh-CN"
+    expect(me.page.locator("html")).to_have_attribute("lang", "zh-CN")
     me.ask("行吗?")
     me.answered()
     expect(fold(me)).to_contain_text("思考了 1 秒")
     me.page.click("#switch")
     expect(fold(me)).to_contain_text("Thought for 1 s")
-    assert me.page.evaluate("document.documentElement.lang") == "en"
+    expect(me.page.locator("html")).to_have_attribute("lang", "en")
     expect(me.page.get_by_label(EN.regenerate)).to_have_count(1)
     expect(log(me)).to_contain_text("It can fly.")
     fake.default = [*say.thought("Hm."), say.wait("switch"), *say.answer("Done."), *say.end()]

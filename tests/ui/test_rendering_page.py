@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from typing import Any
 
 import pytest
@@ -125,10 +126,11 @@ def test_without_a_clipboard_too(fake: FakeApi, scripted_page: str, visit: Visit
     copied: list[Any] = []
     me.page.expose_function("tell", lambda text: copied.append(text))
     me.page.evaluate("document.addEventListener('copy', event => tell(event.clipboardData.getData('text/plain')))")
-    me.page.get_by_role("button", name=EN.copy, exact=True).last.click()
-    me.page.wait_for_timeout(200)
-    me.page.get_by_role("button", name=EN.feel.copy_code, exact=True).last.click()
-    me.page.wait_for_timeout(200)
+    for number, name in enumerate((EN.copy, EN.feel.copy_code), 1):
+        me.page.get_by_role("button", name=name, exact=True).last.click()
+        deadline = time.monotonic() + 60
+        while len(copied) < number and time.monotonic() < deadline:
+            me.page.wait_for_timeout(50)
     assert copied == [WRITTEN + f"\n```c\n{CODE}\n```\n", CODE]
 
 
