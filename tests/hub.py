@@ -412,8 +412,8 @@ class _Handler(BaseHTTPRequestHandler):
                 piece = bytearray(file.read(length))
                 if fault.flip is not None and position <= fault.flip < position + length:
                     piece[fault.flip - position] ^= 0xFF
+                request.sent += len(piece)  # before anybody can have it
                 self.wfile.write(piece)
-                request.sent += len(piece)
                 position += len(piece)
                 if rate:
                     time.sleep(max(0.0, (position - start) / rate - (time.monotonic() - began)))

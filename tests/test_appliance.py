@@ -72,10 +72,11 @@ def test_the_next_turn_is_read_ahead_while_nobody_asks(cloister: Cloister) -> No
         return int(httpx.get(f"{cloister.api_url}/v1/status").json()["engine"]["cells_used"])
 
     question = {"role": "user", "content": CAGE["zh"].replace("35", "20").replace("94", "56")}
-    held, before = cells(), -1
-    while held != before:  # what an earlier conversation left to read is read
-        time.sleep(1)
-        held, before = cells(), held
+    seen = [cells()]
+    while len(seen) < 4 or len(set(seen[-4:])) > 1:  # what an earlier conversation left to read is read
+        time.sleep(0.5)
+        seen.append(cells())
+    held = seen[-1]
     first = client(cloister).chat.completions.create(model="demo", messages=[question], temperature=0)  # type: ignore[list-item]
     assert first.usage and first.usage.completion_tokens_details
     thought = first.usage.completion_tokens_details.reasoning_tokens or 0

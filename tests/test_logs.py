@@ -61,7 +61,9 @@ def test_a_request_can_be_followed_from_the_client_to_the_engine(cloister: Clois
         while not (line := re.search(rf"request method=POST .* id={wanted} engine=(r\d+)\b", logs(cloister)["api.log"])):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert f"finished request={line[1]} reason=length" in logs(cloister)["engine.log"]
+        while f"finished request={line[1]} reason=length" not in logs(cloister)["engine.log"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         assert logs(cloister)["api.log"].count(wanted) == 1, "the pair is told once"
 
 

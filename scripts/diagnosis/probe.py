@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,23 @@ def facts(config: Settings, root: Path = Path("/")) -> dict[str, Any]:
         "disk_free": hardware.disk_free(volume),
         "volume": volume.is_dir(),
         "manifest": _manifest(config),
-        "parts": sum(file.stat().st_size for file in volume.glob("sources/*/parts/*")),
-        "work": sum(file.stat().st_size for file in volume.glob("work/*/*/*") if file.is_file()),
+        "parts": _bytes(volume.glob("sources/*/parts/*")),
+        "work": _bytes(volume.glob("work/*/*/*")),
         "progress": vars(now) if now else None,
         "contained": isolation.contained(),
         "routes": list(isolation.routes()),
         "checked": {"at": checked.at, "containers": [vars(one) for one in checked.containers]} if checked else None,
         "now": time.time(),
     }
+
+
+def _bytes(files: Iterable[Path]) -> int:
+    """What they hold together; init may rename or remove one meanwhile."""
+    total = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total
 
 
 def _model(config: Settings) -> Path:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.diagnosis import talk
+from scripts.diagnosis import probe, talk
 from scripts.diagnosis import volume as model
-from services.shared import manifest
+from services.shared import manifest, settings
 from tests import checkpoints
 from tests.conftest import ROOT, environment
 from tests.doctor.conftest import Visit, one, rewrite, scene, visit
@@ -182,7 +182,7 @@ def test_a_download_that_was_cut(hub: Hub, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "services.init", "--model", REPO, "--quant", "q8_0"]
     with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 60
-        while sum(part.stat().st_size for part in tmp_path.glob("volume/sources/*/parts/*")) < 100_000:
+        while probe.facts(settings.load(env))["parts"] < 100_000:
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)

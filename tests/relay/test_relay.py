@@ -335,4 +335,6 @@ def refused(url: str) -> bool:
         httpx.get(url + "/relay/livez")
     except httpx.ConnectError:
         return True
+    except httpx.TransportError:  # it came in and was closed: the next one is refused
+        return False
     return False

@@ -55,8 +55,8 @@ def test_a_power_cut_in_the_middle_of_init(stack: Stack, unfinished: Stack) -> N
     if not PIDFILE.exists() or not Path(f"/proc/{PIDFILE.read_text().strip()}").exists():
         pytest.skip("this engine was not started by tests/stack/engine: killing it would stop somebody's containers")
     wait(lambda: "fetch" in unfinished.compose("logs", "init").stdout, 60)
+    wait(lambda: get(f"{unfinished.api_url}/readyz")[0] == 503, 60)
     assert unfinished.inspect("init")["State"]["Running"]
-    assert get(f"{unfinished.api_url}/readyz")[0] == 503
     power_off()
     started = subprocess.run([HERE / "engine", "up"], capture_output=True, text=True, check=False)
     assert started.returncode == 0, started.stdout + started.stderr

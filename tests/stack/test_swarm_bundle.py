@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.stack import dockerd
-from tests.stack.bundles import ASK, SHELLS, Bundles, release
+from tests.stack.bundles import ASK, SHELLS, Bundles, release, signed
 from tests.stack.conftest import QUESTION
 from tests.stack.nodes import Node, nodes
 from tests.stack.waiting import wait
@@ -101,10 +101,11 @@ def test_what_does_not_go_together_is_refused(places: tuple[Place, Place], optio
         assert sentence in places[0].run(*shell, "./install", *options, fails=True)
 
 
-def test_a_bundle_for_one_machine_is_refused(places: tuple[Place, Place], newer: Path) -> None:
+def test_a_bundle_for_one_machine_is_refused(places: tuple[Place, Place], bundles: Bundles, newer: Path) -> None:
     place = Place(places[0].node, Path(shutil.copytree(newer, newer.parent / "single")))
     about = (place.folder / "RELEASE").read_text()
     (place.folder / "RELEASE").write_text(re.sub(r"^swarm=.*\n", "", about, flags=re.MULTILINE))
+    signed(place.folder, bundles.key)
     assert "make one by scripts/bundle --swarm" in place.run("sh", "./install", "--node", fails=True)
 
 

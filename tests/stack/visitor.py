@@ -32,6 +32,7 @@ def main(profile: str, password: str, question: str) -> None:
         while not page.locator("#library").is_visible():  # a click is lost before the page's own script has come
             page.click("#shelf")
             page.wait_for_timeout(500)
+        page.locator("#library li").first.wait_for()  # there is one where nothing is kept, too
         kept = page.locator("#library li .open span")
         if kept.count():
             kept.first.click()
