@@ -91,7 +91,6 @@ def test_the_model_that_the_engine_is_told_to_open(volume: Path, tmp_path: Path)
     named.found("ok", "model", "The Other, other")
     named.found("BAD", "model", str(other), "is damaged")
     named.found("ok", "text", "chat template")
-    demo(tmp_path).found("ok", "model", "every byte")
     visit(tmp_path, "--quick", MODEL__NAME="demo", ENGINE__MODEL="demo").found("BAD", "model", "[engine] model must be")
 
 

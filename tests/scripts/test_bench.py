@@ -219,7 +219,7 @@ def test_an_endpoint_that_stalls_shows_in_the_gaps_the_second_turn_and_after_a_h
     assert medians["long.gap.max"]["free"] < 0.7 and 1.4 < medians["long.gap.max"]["stalling"] < 2.5
     assert all(1.4 < value < 2.5 for value in medians["long.first"].values())
     # the prompt that nobody wants any more is read to its end before the next first token
-    assert medians["cancel.first"]["free"] < 0.8 < medians["cancel.first"]["stalling"]
+    assert medians["cancel.first"]["free"] < 0.4 < medians["cancel.first"]["stalling"]
     assert medians["cancel.gap.max"]["free"] < 0.7 and medians["cancel.gap.max"]["stalling"] > 1.3
     assert 70 < medians["copy.decode"]["free"] < 260 and medians["copy.copied"]["free"] == 0
     assert medians["memory.peak"]["free"] >= medians["memory.rss"]["free"] > 10 and "stalling" not in medians["memory.rss"]
