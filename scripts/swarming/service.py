@@ -97,7 +97,7 @@ def placed(label: str, *without: str) -> Piece:
     """One on each node with this label and none of the others, found by its addresses (no IPVS), replaced one at a time, and taken back
     when that fails."""
     constraints = [f"node.labels.{label} == true", *(f"node.labels.{other} != true" for other in without)]
-    change = {"parallelism": 1, "order": "stop-first", "monitor": "30s"}
+    change = {"parallelism": 1, "order": "stop-first", "monitor": "15s"}
     return {
         "mode": "global",
         "endpoint_mode": "dnsrr",
