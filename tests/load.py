@@ -145,7 +145,8 @@ async def hold_open(client: httpx.AsyncClient, ends: float, chance: random.Rando
     """A connection of somebody who is there and asks now and then how it is."""
     async with httpx.AsyncClient(base_url=client.base_url, headers=client.headers, timeout=PATIENCE, verify=TLS) as own:
         while (left := ends - time.monotonic()) > 0:
-            with contextlib.suppress(httpx.RemoteProtocolError):  # it was idle for as long as the server keeps such, and is made anew
+            # It was idle for as long as the server keeps such, and was closed at that moment: it is made anew.
+            with contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError):
                 await own.get("/livez")
             await asyncio.sleep(min(left, chance.uniform(1, 4)))
 
