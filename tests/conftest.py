@@ -27,8 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 # No system hands these out by itself (Linux from 32768 on), so no connection takes one before its server listens; each process that runs
 # tests side by side has a lane of its own.
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4
-LANE = range(20_000 + 3000 * _WORKER, 23_000 + 3000 * _WORKER)
+_WIDTH = 12_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+LANE = range(20_000, 32_000)[_WIDTH * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) :][:_WIDTH]
 _ports = itertools.cycle(random.sample(LANE, len(LANE)))
 
 

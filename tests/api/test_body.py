@@ -103,7 +103,7 @@ def test_a_large_body_is_looked_through_quickly() -> None:
         began = time.process_time()
         with contextlib.suppress(InvalidRequest):
             check_json(body)
-        assert time.process_time() - began < 3  # were it quadratic, it would take minutes
+        assert time.process_time() - began < 1
 
 
 # --- of conversations and wishes, in whatever dialect ---

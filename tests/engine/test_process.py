@@ -151,12 +151,11 @@ def test_a_cancel_within_250_ms_during_a_long_prefill(home: Path) -> None:
     with engine(home, home / "volume", ENGINE__BATCH=2048) as process:
         client, times = process.connect(), []
         assert client.hello.think_end is None and client.hello.context == 8192
-        while len(times) < 6 and min(times, default=1) >= 0.25:  # one that is not heeded takes seconds each time
-            number = len(times)
+        for number in range(3):
             client.send(wire.Generate(f"r{number}", prompt, GREEDY))
             assert client.until(wire.Accepted).prompt_tokens > 7000
             wait_for(lambda: client.observe().running)
-            time.sleep(0.3 + 0.08 * number)  # well inside of the first step
+            time.sleep(0.3 + 0.2 * number)  # well inside of the first step
             began = time.monotonic()
             client.send(wire.Cancel(f"r{number}"))
             wait_for(lambda: idle(client))

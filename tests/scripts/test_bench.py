@@ -135,7 +135,7 @@ def test_twice_as_fast_is_twice_the_ratio_and_meets_its_targets(tmp_path: Path) 
         ends = ["--url", f"fast={fast.url}/v1/", "--against", f"slow={slow.url}"]
         files = ["--json", "out.json", "--svg", "out.svg"]
         what = ["--scenario", "distinct", "--scenario", "shared", "--users", "1,3", "--rounds", "2", "--tokens", "12"]
-        target = ["--target", "distinct.3.rate >= 1.2x", "--target", "distinct.1.decode >= 20", "--target", "distinct.1.gap.median < 0.9x"]
+        target = ["--target", "distinct.3.rate >= 1.4x", "--target", "distinct.1.decode >= 20", "--target", "distinct.1.gap.median < 0.9x"]
         done = bench(tmp_path, *ends, *files, *what, *target)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
@@ -147,16 +147,16 @@ def test_twice_as_fast_is_twice_the_ratio_and_meets_its_targets(tmp_path: Path) 
     figures = found["figures"]
     assert {name.rsplit(".", 1)[0] for name in figures if name.endswith(".rate")} == {"distinct.1", "distinct.3", "shared.1", "shared.3"}
     for case in ("distinct.1", "distinct.3", "shared.3"):
-        for name, least, most in (("rate", 1.3, 3), ("decode", 1.3, 3), ("gap.median", 0.33, 0.8)):
+        for name, least, most in (("rate", 1.5, 2.5), ("decode", 1.5, 2.5), ("gap.median", 0.4, 0.7)):
             assert least < figures[f"{case}.{name}"]["endpoints"]["fast"]["ratio"] < most, (case, name, figures[f"{case}.{name}"])
     one = figures["distinct.1.decode"]
     assert one["unit"] == "tokens/s" and len(one["endpoints"]["fast"]["rounds"]) == 2
-    assert 28 < one["endpoints"]["fast"]["median"] < 90 and one["endpoints"]["slow"]["ratio"] == 1
-    assert 1.7 < figures["distinct.3.rate"]["endpoints"]["slow"]["median"] / figures["distinct.1.rate"]["endpoints"]["slow"]["median"] < 3.5
+    assert 55 < one["endpoints"]["fast"]["median"] < 90 and one["endpoints"]["slow"]["ratio"] == 1
+    assert 2.0 < figures["distinct.3.rate"]["endpoints"]["slow"]["median"] / figures["distinct.1.rate"]["endpoints"]["slow"]["median"] < 3.5
     assert 55 <= found["prompt_tokens"]["distinct.1"]["fast"] <= 75
     verdicts = {v["figure"] + v["expression"]: v["met"] for v in found["targets"]}
     assert verdicts == dict.fromkeys(
-        ["distinct.1.decode>= 1x", "distinct.3.rate>= 1.2x", "distinct.1.decode>= 20", "distinct.1.gap.median< 0.9x"], True
+        ["distinct.1.decode>= 1x", "distinct.3.rate>= 1.4x", "distinct.1.decode>= 20", "distinct.1.gap.median< 0.9x"], True
     )
     row = next(line for line in done.stdout.splitlines() if line.startswith("distinct.1.decode"))
     assert re.fullmatch(r"distinct.1.decode +tokens/s +\d+\.\d +[12]\.\d\dx +\d+\.\d", row), row
@@ -199,7 +199,7 @@ def test_slower_than_the_other_misses_the_targets_that_are_built_in(tmp_path: Pa
         missed = bench(tmp_path, *arguments)
         left_out = bench(tmp_path, *arguments, "--no-targets")
         own = bench(tmp_path, *arguments[:2], *arguments[4:], "--target", "distinct.1.decode >= 1000")
-    assert missed.returncode == 1 and re.search(r"MISSED +distinct\.1\.decode >= 1x: 0\.[3-8]\dx", missed.stdout), (
+    assert missed.returncode == 1 and re.search(r"MISSED +distinct\.1\.decode >= 1x: 0\.[4-7]\dx", missed.stdout), (
         missed.stdout + missed.stderr
     )
     assert left_out.returncode == 0 and "MISSED" not in left_out.stdout, left_out.stdout + left_out.stderr
@@ -216,12 +216,12 @@ def test_an_endpoint_that_stalls_shows_in_the_gaps_the_second_turn_and_after_a_h
         done = bench(tmp_path, *ends, *what, *sizes, *memory, "--json", "out.json", "--svg", "out.svg")
     found = json.loads((tmp_path / "out.json").read_text())
     medians = {name: {label: e["median"] for label, e in f["endpoints"].items()} for name, f in found["figures"].items()}
-    assert medians["long.gap.max"]["free"] < 0.7 and 1.4 < medians["long.gap.max"]["stalling"] < 2.5
+    assert medians["long.gap.max"]["free"] < 0.3 and 1.4 < medians["long.gap.max"]["stalling"] < 2.5
     assert all(1.4 < value < 2.5 for value in medians["long.first"].values())
     # the prompt that nobody wants any more is read to its end before the next first token
     assert medians["cancel.first"]["free"] < 0.4 < medians["cancel.first"]["stalling"]
-    assert medians["cancel.gap.max"]["free"] < 0.7 and medians["cancel.gap.max"]["stalling"] > 1.3
-    assert 70 < medians["copy.decode"]["free"] < 260 and medians["copy.copied"]["free"] == 0
+    assert medians["cancel.gap.max"]["free"] < 0.3 and medians["cancel.gap.max"]["stalling"] > 1.3
+    assert 120 < medians["copy.decode"]["free"] < 260 and medians["copy.copied"]["free"] == 0
     assert medians["memory.peak"]["free"] >= medians["memory.rss"]["free"] > 10 and "stalling" not in medians["memory.rss"]
     assert {v["figure"]: v["met"] for v in found["targets"]} == {"long.gap.max": True, "turn.first": False}
     assert done.returncode == 1, done.stdout + done.stderr
@@ -243,7 +243,7 @@ def test_tokens_without_text_count_where_the_endpoint_tells_of_them(tmp_path: Pa
     assert f"unknown ({unknown.url}) sent 200 tokens at once or without text: it does not stream" in done.stderr
     figures = json.loads((tmp_path / "out.json").read_text())["figures"]
     medians = {label: found["median"] for label, found in figures["copy.decode"]["endpoints"].items()}
-    assert set(medians) == {"half", "mute"} and all(70 < rate < 210 for rate in medians.values()), medians
+    assert set(medians) == {"half", "mute"} and all(120 < rate < 210 for rate in medians.values()), medians
     assert figures["copy.first"]["endpoints"]["half"]["median"] > 0.45
 
 
